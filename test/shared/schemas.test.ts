@@ -1,0 +1,124 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { z } from 'zod';
+import { WaggleError } from '../../src/shared/errors.ts';
+import * as schemas from '../../src/shared/schemas.ts';
+import { parse } from '../../src/shared/validate.ts';
+
+const { FlowRequest, JobListQuery, JobRequest, TenantSettings } = schemas;
+
+function faults(schema: z.ZodType, value: unknown): { path: string; message: string }[] {
+  try {
+    parse(schema, value);
+    return [];
+  } catch (error) {
+    if (error instanceof WaggleError) return error.errors ?? [];
+    throw error;
+  }
+}
+
+test('the job of the contract, without what comes later, is taken', () => {
+  const request = {
+    task: 'echo',
+    payload: { any: 'json' },
+    queue: 'default',
+    priority: 0,
+    delayMs: 0,
+    attempts: 3,
+    backoff: { type: 'exponential', delayMs: 1000, maxDelayMs: 60000, jitter: 0.5 },
+    timeoutMs: 30000,
+    ttlMs: 3600000,
+    tags: ['a'],
+    correlationId: 'abc',
+    retainMs: { completed: 86400000, failed: 604800000 },
+  };
+  expect(parse(JobRequest, request)).toEqual(request);
+});
+
+test.each(['key', 'keyStrategy', 'keyLimit', 'dedupe'])('%s is refused as not available yet', (field) => {
+  expect(faults(JobRequest, { task: 'echo', [field]: 'x' })).toEqual([
+    { path: field, message: 'is not available yet' },
+  ]);
+});
+
+test.each(['maxRunning', 'rate', 'maxWaiting', 'paused', 'queues'])(
+  'tenant %s is refused as not available yet',
+  (field) => {
+    expect(faults(TenantSettings, { [field]: 1 })).toEqual([
+      { path: field, message: 'is not available yet' },
+    ]);
+  },
+);
+
+test('each unknown field is named where it stands, in a tree too', () => {
+  expect(faults(JobRequest, { task: 'echo', a: 1, b: 2 })).toEqual([
+    { path: 'a', message: 'is not a known field' },
+    { path: 'b', message: 'is not a known field' },
+  ]);
+  expect(faults(FlowRequest, { tree: { task: 'echo', children: [{ task: 'echo', x: 1 }] } })).toEqual([
+    { path: 'tree.children.0.x', message: 'is not a known field' },
+  ]);
+  expect(faults(FlowRequest, { chain: [] }).map((fault) => fault.path)).toEqual(['tree', 'chain']);
+});
+
+test.each<[object, string]>([
+  [{}, 'task'],
+  [{ task: 'Echo' }, 'task'],
+  [{ task: 'echo', priority: 10 }, 'priority'],
+  [{ task: 'echo', priority: 1.5 }, 'priority'],
+  [{ task: 'echo', delayMs: -1 }, 'delayMs'],
+  [{ task: 'echo', delayMs: 1e300 }, 'delayMs'],
+  [{ task: 'echo', runAt: 'tomorrow' }, 'runAt'],
+  [{ task: 'echo', runAt: '2030-01-01' }, 'runAt'],
+  [{ task: 'echo', runAt: '9999-01-01T00:00:00Z' }, 'runAt'],
+  [{ task: 'echo', runAt: '2030-01-01T00:00:00Z', delayMs: 0 }, 'runAt'],
+  [{ task: 'echo', attempts: 0 }, 'attempts'],
+  [{ task: 'echo', tags: ['x'.repeat(65)] }, 'tags.0'],
+  [{ task: 'echo', tags: Array.from({ length: 21 }, () => 'x') }, 'tags'],
+  [{ task: 'echo', correlationId: 'a b' }, 'correlationId'],
+  [{ task: 'echo', queue: 'tenant' }, 'queue'],
+  [{ task: 'echo', queue: 'a:b' }, 'queue'],
+  [{ task: 'echo', backoff: { type: 'wild' } }, 'backoff.type'],
+  [{ task: 'echo', retainMs: { completed: -1 } }, 'retainMs.completed'],
+])('%j is at fault in %s', (request, path) => {
+  expect(faults(JobRequest, request).map((fault) => fault.path)).toContain(path);
+});
+
+test('a query counts in text', () => {
+  expect(parse(JobListQuery, { limit: '5', state: 'waiting' })).toEqual({ limit: 5, state: 'waiting' });
+  expect(parse(JobListQuery, {})).toEqual({ limit: 50 });
+  for (const limit of ['', '0', '201', '1.5', 'x', '-1'])
+    expect(faults(JobListQuery, { limit })).not.toEqual([]);
+});
+
+test('whatever comes in, the answer is a value or a validation error', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      for (const schema of [
+        JobRequest,
+        FlowRequest,
+        TenantSettings,
+        schemas.ApiKeyRequest,
+        schemas.BatchItems,
+      ]) {
+        expect(() => faults(schema, value)).not.toThrow();
+      }
+    }),
+  );
+});
+
+test('nesting deep enough to break a recursive reader is a validation error', () => {
+  let tree: object = { task: 'echo' };
+  for (let i = 0; i < 50_000; i += 1) tree = { task: 'echo', children: [tree] };
+  expect(faults(FlowRequest, { tree })).toHaveLength(1);
+});
+
+test('every wire schema has a JSON Schema', () => {
+  const named = Object.entries(schemas).filter(
+    ([name, one]) => /^[A-Z]/.test(name) && one instanceof z.ZodType,
+  );
+  expect(named.length).toBeGreaterThan(20);
+  for (const [, schema] of named) {
+    expect(() => z.toJSONSchema(schema as z.ZodType, { io: 'input' })).not.toThrow();
+  }
+});

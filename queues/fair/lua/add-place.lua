@@ -1,0 +1,12 @@
+-- The second half of add.lua for a job whose group enters the ring, or whose id was in its queue already.
+if unplaced then
+  if not unplaced.isNew then
+    place(unplaced.base, unplaced.group, unplaced.jobId, unplaced.score)
+  else
+    enterRing(unplaced.base, unplaced.group)
+    if not unplaced.paused then
+      native('ZADD', MARKER, 0, '0')
+    end
+  end
+  return unplaced.jobId
+end

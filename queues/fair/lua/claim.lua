@@ -1,0 +1,49 @@
+--[[
+  claimNext: the lean twin of BullMQ's "fetch the next job", for a queue without global limits.
+
+  Gives the next job under fair shares to a worker: active list, lock, `active` event, processedOn, ats, pb.
+  It does what BullMQ's prepareJobForProcessing does, with two differences a worker cannot see: the marker is left
+  to the caller, and the changed fields are patched into the reply instead of read back.
+
+  Returns { job fields, job id, 0, 0 } and, if more jobs are waiting, how many the ring has given since it was last
+  empty; nil when nothing is waiting. Cost: 5 calls for the pick, 5 for the claim.
+]]
+local function claimNext(base, activeKey, eventsKey, timestamp, opts)
+  local jobId, taken = pick(base)
+  if not jobId then
+    return nil
+  end
+  local jobKey = base .. jobId
+  native('LPUSH', activeKey, jobId)
+  if opts['token'] ~= '0' then
+    native('SET', jobKey .. ':lock', opts['token'], 'PX', opts['lockDuration'])
+  end
+  native('XADD', eventsKey, '*', 'event', 'active', 'jobId', jobId, 'prev', 'waiting')
+
+  local fields = native('HGETALL', jobKey)
+  local atProcessedOn, atStarts, atName
+  for i = 1, #fields, 2 do
+    local field = fields[i]
+    if field == 'processedOn' then
+      atProcessedOn = i
+    elseif field == 'ats' then
+      atStarts = i
+    elseif field == 'pb' then
+      atName = i
+    end
+  end
+  local starts = string.format('%d', atStarts and fields[atStarts + 1] + 1 or 1)
+  local name = opts['name']
+  if name then
+    native('HSET', jobKey, 'processedOn', timestamp, 'ats', starts, 'pb', name)
+    atName = atName or #fields + 1
+    fields[atName], fields[atName + 1] = 'pb', name
+  else
+    native('HSET', jobKey, 'processedOn', timestamp, 'ats', starts)
+  end
+  atProcessedOn = atProcessedOn or #fields + 1
+  fields[atProcessedOn], fields[atProcessedOn + 1] = 'processedOn', timestamp
+  atStarts = atStarts or #fields + 1
+  fields[atStarts], fields[atStarts + 1] = 'ats', starts
+  return { fields, jobId, 0, 0 }, taken
+end

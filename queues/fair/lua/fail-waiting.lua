@@ -1,0 +1,24 @@
+--[[
+  failWaiting: records a job that has not started as failed, at once and without a worker.
+
+  Takes the job out of where it waits, then lets BullMQ's own moveToFinished, which follows, fail it as if it had
+  been active under the caller's token: parents, events, metrics and deduplication follow the same rules as for
+  any failure. The attempt that never was is taken back beforehand.
+
+  KEYS and ARGV are those of moveToFinished. Returns what moveToFinished returns, or -100 when the job is not waiting (any more), and then
+  nothing was written.
+]]
+local NOT_WAITING = -100
+local base, jobId = ARGV[7], ARGV[1]
+if native('EXISTS', base .. jobId) == 0 then
+  return NOT_WAITING
+end
+local found = native('ZREM', base .. 'delayed', jobId) == 1
+  or native('ZREM', base .. 'waiting-children', jobId) == 1
+  or take(base, groupOfOptions(native('HGET', base .. jobId, 'opts')) or '', jobId)
+if not found then
+  return NOT_WAITING
+end
+native('LPUSH', KEYS[2], jobId)
+native('SET', base .. jobId .. ':lock', cmsgpack.unpack(ARGV[8])['token'])
+native('HINCRBY', base .. jobId, 'atm', -1)

@@ -1,0 +1,358 @@
+--[[
+  The virtual wait list: what BullMQ's own, unchanged scripts see.
+
+  Shadows redis.call for the rest of the script. Commands on `wait` and `prioritized` of the script's own queue, and list
+  and sorted set commands on keys of that ending anywhere, are served from the groups' queues; all others pass through
+  (ids of jobs, schedulers and deduplication may end like that too). A command that is not served on a virtual key is an
+  error, never a silent pass. A job that gets a child is marked, for finish.lua.
+
+  Order. BullMQ pushes at the head of `wait` (index 0) and serves its tail. "Run order" below counts from the
+  tail: groups in the order of their tags, inside a group by place. Within one group it is exactly BullMQ's.
+
+  Cost: a job's own group is one HGET of its options; ranges cost the groups they walk over, from the nearer end.
+]]
+local shadow = (function()
+  local seenOptions = {} -- job key -> options written by this very script
+  local seenGroup = {} -- job key -> group, for jobs whose hash the script deletes before it takes them off the list
+  local lastRange = {} -- wait key -> the ids of its last LRANGE, counted from the tail: { -1, -2, ... }
+  local doomed = {} -- wait key -> ids overwritten by LSET, to go with the LREM that follows
+
+  local function total(base, plain)
+    if plain then
+      local n = native('HMGET', base .. 'fair:n', 'i', 'f', 'o')
+      return (tonumber(n[1]) or 0) + (tonumber(n[2]) or 0) - (tonumber(n[3]) or 0)
+    end
+    return tonumber(native('HGET', base .. 'fair:n', 'p')) or 0
+  end
+
+  -- The hash of the job is gone: look where it waits. Rare, so the walk over the groups is affordable.
+  local function findGroup(base, jobId)
+    for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
+      if native('ZSCORE', base .. QUEUE .. group, jobId) then
+        return group
+      end
+    end
+    return nil
+  end
+
+  local function groupOf(base, jobId)
+    local jobKey = base .. jobId
+    local group = seenGroup[jobKey]
+    if group == nil then
+      group = groupOfOptions(seenOptions[jobKey] or native('HGET', jobKey, 'opts')) or findGroup(base, jobId) or ''
+      seenGroup[jobKey] = group
+    end
+    return group
+  end
+
+  local function placeOf(base, jobId, plain)
+    local score = native('ZSCORE', base .. QUEUE .. groupOf(base, jobId), jobId)
+    if score and isPlain(tonumber(score)) == plain then
+      return score
+    end
+    return false
+  end
+
+  local function takeFrom(base, jobId, plain)
+    return placeOf(base, jobId, plain) and take(base, groupOf(base, jobId), jobId)
+  end
+
+  -- The ids from..to (counted from 0 in run order) of the plain or the prioritized jobs.
+  local function slice(base, from, to, plain)
+    local all = total(base, plain)
+    to = math.min(to, all - 1)
+    if from > to then
+      return {}
+    end
+    local backwards = from > all - 1 - to
+    local skip, want = from, to - from + 1
+    if backwards then
+      skip = all - 1 - to
+    end
+    local ringRange = backwards and 'ZREVRANGE' or 'ZRANGE'
+    local out, chunk = {}, 0
+    while want > 0 do
+      local members = native(ringRange, base .. 'fair:ring', chunk, chunk + 63)
+      if #members == 0 then
+        break
+      end
+      chunk = chunk + 64
+      for _, member in ipairs(members) do
+        local _, _, _, _, group = string.match(member, OF_MEMBER)
+        local q = base .. QUEUE .. group
+        local here = native('ZCOUNT', q, plain and PLAIN_MIN or OTHER_MIN, plain and PLAIN_MAX or OTHER_MAX)
+        if skip >= here then
+          skip = skip - here
+        else
+          local ids
+          if backwards then
+            ids = native('ZREVRANGEBYSCORE', q, plain and PLAIN_MAX or OTHER_MAX, plain and PLAIN_MIN or OTHER_MIN,
+              'LIMIT', skip, want)
+          else
+            ids = native('ZRANGEBYSCORE', q, plain and PLAIN_MIN or OTHER_MIN, plain and PLAIN_MAX or OTHER_MAX,
+              'LIMIT', skip, want)
+          end
+          skip = 0
+          want = want - #ids
+          for _, id in ipairs(ids) do
+            seenGroup[base .. id] = group
+            out[#out + 1] = id
+          end
+          if want == 0 then
+            break
+          end
+        end
+      end
+    end
+    if backwards then
+      local forwards = {}
+      for i = #out, 1, -1 do
+        forwards[#forwards + 1] = out[i]
+      end
+      return forwards
+    end
+    return out
+  end
+
+  local function reversed(list)
+    local out = {}
+    for i = #list, 1, -1 do
+      out[#out + 1] = list[i]
+    end
+    return out
+  end
+
+  -- Redis' rules for the two ends of a range over n elements, as 0-based inclusive bounds.
+  local function bounds(from, to, n)
+    from, to = tonumber(from), tonumber(to)
+    if from < 0 then from = math.max(n + from, 0) end
+    if to < 0 then to = n + to end
+    return from, math.min(to, n - 1)
+  end
+
+  local function listRange(base, from, to)
+    local n = total(base, true)
+    from, to = bounds(from, to, n)
+    if from > to then
+      return {}
+    end
+    return reversed(slice(base, n - 1 - to, n - 1 - from, true))
+  end
+
+  local function each(base, serve, ...)
+    local ids = { ... }
+    for i = 1, #ids do
+      serve(base, groupOf(base, ids[i]), ids[i])
+    end
+    return total(base, true)
+  end
+
+  local wait = {}
+
+  function wait.LPUSH(base, _, ...)
+    return each(base, pushBack, ...)
+  end
+  function wait.RPUSH(base, _, ...)
+    return each(base, pushFront, ...)
+  end
+  -- The one place where a job is chosen: by fair shares, prioritized or not.
+  function wait.RPOPLPUSH(base, _, activeKey)
+    local jobId = pick(base)
+    if not jobId then
+      return false
+    end
+    native('LPUSH', activeKey, jobId)
+    return jobId
+  end
+  function wait.LLEN(base)
+    return total(base, true)
+  end
+  function wait.EXISTS(base)
+    return total(base, true) > 0 and 1 or 0
+  end
+  function wait.TYPE(base)
+    return { ok = total(base, true) > 0 and 'list' or 'none' }
+  end
+  function wait.LPOS(base, _, jobId)
+    local group = groupOf(base, jobId)
+    -- The place inside the group; callers ask only whether there is one.
+    return placeOf(base, jobId, true) and native('ZRANK', base .. QUEUE .. group, jobId)
+  end
+  function wait.LINDEX(base, _, index)
+    local found = listRange(base, index, index)
+    return found[1] or false
+  end
+  function wait.LRANGE(base, key, from, to)
+    local ids = listRange(base, from, to)
+    if tonumber(to) == -1 then
+      lastRange[key] = ids
+    end
+    return ids
+  end
+  function wait.LTRIM(base, key, from, to)
+    if tonumber(to) ~= -1 then
+      error('LTRIM is only served as a cut at the head of ' .. key)
+    end
+    if tonumber(from) > 0 then
+      for _, id in ipairs(listRange(base, 0, tonumber(from) - 1)) do
+        take(base, groupOf(base, id), id)
+      end
+    end
+    return { ok = 'OK' }
+  end
+  function wait.LREM(base, key, _, jobId)
+    if jobId == '' then
+      local gone = 0
+      for _, id in ipairs(doomed[key] or {}) do
+        gone = gone + (take(base, groupOf(base, id), id) and 1 or 0)
+      end
+      doomed[key] = nil
+      return gone
+    end
+    return takeFrom(base, jobId, true) and 1 or 0
+  end
+  -- Only as the first half of "mark by LSET, remove by LREM", with positions from the tail of the last LRANGE.
+  function wait.LSET(_, key, index, value)
+    local ids = lastRange[key]
+    local id = ids and ids[#ids + 1 + tonumber(index)]
+    if value ~= '' or not id then
+      error('LSET is only served as a deletion mark on a range just read from ' .. key)
+    end
+    doomed[key] = doomed[key] or {}
+    table.insert(doomed[key], id)
+    return { ok = 'OK' }
+  end
+  function wait.LPOP(base)
+    local id = listRange(base, 0, 0)[1]
+    return id and take(base, groupOf(base, id), id) and id or false
+  end
+  function wait.RPOP(base)
+    local id = listRange(base, -1, -1)[1]
+    return id and take(base, groupOf(base, id), id) and id or false
+  end
+
+  local prioritized = {}
+
+  function prioritized.ZADD(base, _, score, jobId)
+    pushPrioritized(base, groupOf(base, jobId), jobId, score)
+    return 1
+  end
+  function prioritized.ZREM(base, _, ...)
+    local gone, ids = 0, { ... }
+    for i = 1, #ids do
+      gone = gone + (takeFrom(base, ids[i], false) and 1 or 0)
+    end
+    return gone
+  end
+  function prioritized.ZSCORE(base, _, jobId)
+    return placeOf(base, jobId, false)
+  end
+  function prioritized.ZCARD(base)
+    return total(base, false)
+  end
+  function prioritized.TYPE(base)
+    return { ok = total(base, false) > 0 and 'zset' or 'none' }
+  end
+  -- BullMQ asks for a prioritized job after `wait` gave none; that pick has already considered both.
+  function prioritized.ZPOPMIN()
+    return {}
+  end
+  function prioritized.ZRANGE(base, _, from, to)
+    from, to = bounds(from, to, total(base, false))
+    return slice(base, from, to, false)
+  end
+  function prioritized.ZREVRANGE(base, _, from, to)
+    local n = total(base, false)
+    from, to = bounds(from, to, n)
+    return reversed(slice(base, n - 1 - to, n - 1 - from, false))
+  end
+  function prioritized.ZRANGEBYSCORE(base, key, min, max, _, offset, count)
+    if tonumber(min) ~= 0 or max ~= '+inf' then
+      error('ZRANGEBYSCORE is only served from 0 to +inf on ' .. key)
+    end
+    local first = tonumber(offset or 0)
+    return slice(base, first, count and first + tonumber(count) - 1 or math.huge, false)
+  end
+  function prioritized.ZCOUNT(base, _, min, max)
+    local n = 0
+    for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
+      n = n + native('ZCOUNT', base .. QUEUE .. group, min, max)
+    end
+    return n
+  end
+
+  local served = { wait = wait, prioritized = prioritized }
+  local listOrSet = { L = true, R = true, Z = true } -- commands by their first letter
+  local kinds = {} -- key -> 'wait', 'prioritized' or false
+  local own = {} -- key -> whether it is one of the script's own queue
+
+  local function isOwn(base)
+    for _, key in ipairs(KEYS) do
+      if key == base or key == base .. 'meta' then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function nameOf(key)
+    local kind = kinds[key]
+    if kind == nil then
+      kind = type(key) == 'string' and string.match(key, ':([^:]*)$') or false
+      kind = served[kind] and kind or false
+      kinds[key] = kind
+      own[key] = kind and isOwn(string.sub(key, 1, -1 - #kind))
+    end
+    return kind
+  end
+
+  local function kindOf(command, key)
+    local kind = nameOf(key)
+    return kind and (own[key] or listOrSet[string.sub(command, 1, 1)]) and kind
+  end
+
+  -- A list of an old BullMQ version renamed to `wait`, on the first resume after an upgrade.
+  local function renameToWait(from, key)
+    local base = string.sub(key, 1, -5)
+    for _, id in ipairs(native('LRANGE', from, 0, -1)) do
+      pushFront(base, groupOf(base, id), id)
+    end
+    native('DEL', from)
+    return { ok = 'OK' }
+  end
+
+  return function(command, key, ...)
+    local kind = kindOf(command, key)
+    if kind then
+      local serve = served[kind][command]
+      if not serve then
+        error(command .. ' is not served on the virtual key ' .. key)
+      end
+      return serve(string.sub(key, 1, -1 - #kind), key, ...)
+    end
+    if command == 'HMSET' and select(5, ...) == 'opts' then
+      -- The job may have been of another group earlier in this script.
+      seenOptions[key], seenGroup[key] = select(6, ...), nil
+    elseif command == 'SADD' and string.sub(key, -13) == ':dependencies' then
+      -- Tells the lean finish that this job's end has children to look at.
+      native('HSET', string.sub(key, 1, -14), 'hasChildren', 1)
+    elseif command == 'RENAME' and nameOf((...)) == 'wait' then
+      return renameToWait(key, (...))
+    end
+    return native(command, key, ...)
+  end
+end)()
+
+local redis = {
+  call = shadow,
+  -- As redis.pcall: an error is a value.
+  pcall = function(...)
+    local ok, reply = pcall(shadow, ...)
+    if ok then
+      return reply
+    end
+    return type(reply) == 'table' and reply or { err = tostring(reply) }
+  end,
+  error_reply = redis.error_reply,
+  status_reply = redis.status_reply,
+}

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
+/**
+ * How the Lua of the fair backend is put together.
+ *
+ * Every script is BullMQ's own, unchanged, behind a prelude: `ring/` (the scheduler) and `virtual.lua` (the shadow of
+ * redis.call). The hot ones have a lean twin in front, which serves the plain case and falls through for everything
+ * else; only the parts of the ring that it needs stand before it, as each function of a prelude costs every call:
+ *
+ *   bands | [lean twin, and the parts of the ring it needs] | the rest of the ring | virtual.lua | BullMQ's script
+ */
+
+/** A script as BullMQ's RedisConnection defines it: `keys` is the number of KEYS. */
+export interface Script {
+  readonly name: string;
+  readonly content: string;
+  readonly keys: number;
+}
+
+/**
+ * Where jobs without a priority stand among their group's prioritized jobs: `first`, as BullMQ does, or `last`, so
+ * that a priority makes a job more urgent (priorities from 524,288 on then count as that).
+ */
+export type UnprioritizedPlace = 'first' | 'last';
+
+const lua = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8');
+
+/** BullMQ's scripts by name; its package exports no entry for them, so they are read from where it keeps them. */
+export function stockScripts(): Map<string, Script> {
+  const load = createRequire(import.meta.url);
+  const scripts = load('bullmq/dist/cjs/scripts') as Record<string, Script>;
+  return new Map(Object.values(scripts).map((script) => [script.name, script]));
+}
+
+// Places are integers below 2^53. BullMQ's prioritized jobs take priority * 2^32 + counter; plain ones are counted
+// up and down from an origin that leaves 2^51 places on either side.
+const bands = {
+  first: `
+local native = redis.call
+local ORIGIN, PLAIN_FROM, PLAIN_TO, HIGHEST = -4503599627370496, -math.huge, 0, math.huge
+local PLAIN_MIN, PLAIN_MAX, OTHER_MIN, OTHER_MAX = '-inf', '(0', '0', '+inf'
+`,
+  last: `
+local native = redis.call
+local ORIGIN, PLAIN_FROM, PLAIN_TO, HIGHEST = 4503599627370496, 2251799813685248, math.huge, 2251799813685247
+local PLAIN_MIN, PLAIN_MAX, OTHER_MIN, OTHER_MAX = '2251799813685248', '+inf', '-inf', '(2251799813685248'
+`,
+} satisfies Record<UnprioritizedPlace, string>;
+
+const RING = ['ring/base', 'ring/enter', 'ring/pick', 'ring/take'];
+
+/** A script's lean twin behind the parts of the ring that it needs. */
+const leanTwins: Record<string, string[]> = {
+  addStandardJob: ['add', 'ring/base', 'ring/enter', 'add-place'],
+  addPrioritizedJob: ['add', 'ring/base', 'ring/enter', 'add-place'],
+  moveToActive: ['ring/base', 'ring/pick', 'claim', 'start'],
+  moveToFinished: ['ring/base', 'ring/pick', 'claim', 'finish'],
+};
+
+/** The two adds have the same KEYS in another order. */
+const keysOfAdds: Record<string, string> = {
+  addStandardJob: 'local META, ID, EVENTS, MARKER, PC = KEYS[3], KEYS[4], KEYS[8], KEYS[9], nil',
+  addPrioritizedJob: 'local META, ID, EVENTS, MARKER, PC = KEYS[2], KEYS[3], KEYS[8], KEYS[1], KEYS[9]',
+};
+
+const composed = new Map<UnprioritizedPlace, Script[]>();
+
+/** All scripts of the fair backend: BullMQ's under their own names, and `failWaiting`, `setWeight`, `runnableWeight`. */
+export function fairScripts(unprioritized: UnprioritizedPlace): Script[] {
+  const scripts = composed.get(unprioritized) ?? composeScripts(unprioritized, leanTwins);
+  composed.set(unprioritized, scripts);
+  return scripts;
+}
+
+/** The same, put together anew; with no twins every operation is BullMQ's own script over the virtual wait list. */
+export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<string, string[]>): Script[] {
+  const stock = stockScripts();
+  const finish = stock.get('moveToFinished');
+  if (!finish)
+    throw new Error('BullMQ has no script moveToFinished: its version does not fit the fair backend');
+
+  const script = (name: string, keys: number, parts: string[], last = ''): Script => {
+    const content = [bands[unprioritized], keysOfAdds[name] ?? '', ...parts.map(lua), last].join('\n');
+    return { name, keys, content };
+  };
+  const bullmq = [...stock.values()].filter(({ name }) => !name.startsWith('relay'));
+  return [
+    ...bullmq.map(({ name, keys, content }) => {
+      const twin = twins[name] ?? [];
+      const rest = RING.filter((part) => !twin.includes(part));
+      return script(name, keys, [...twin, ...rest, 'virtual'], content);
+    }),
+    script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
+    script('setWeight', 2, [...RING, 'set-weight']),
+    script('runnableWeight', 1, [...RING, 'runnable-weight']),
+  ];
+}

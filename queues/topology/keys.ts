@@ -1,0 +1,62 @@
+/**
+ * Every Redis key that is Waggle's own, outside BullMQ's and the fair backend's. `{wg:<n>}` is the hash tag of shard n,
+ * so everything a tenant owns lies in one slot of a cluster.
+ */
+
+/** What stands before `:<queue>:…` in every key of the shard; also the prefix given to BullMQ. */
+export function shardPrefix(shard: number, root = 'wg'): string {
+  return `{${root}:${shard}}`;
+}
+
+/** The global keys and those of a shard. `root` is `wg`, and something else only in tests that share a server. */
+export class Keys {
+  readonly #root: string;
+
+  constructor(root = 'wg') {
+    this.#root = root;
+  }
+
+  /** STRING: the number of shards. Written by the first process; never removed. */
+  get shards(): string {
+    return `${this.#root}:shards`;
+  }
+
+  /** SET of queue names that were ever enqueued to. */
+  get queues(): string {
+    return `${this.#root}:queues`;
+  }
+
+  /** SET of tenant ids that were ever configured. */
+  get tenants(): string {
+    return `${this.#root}:tenants`;
+  }
+
+  /** HASH: sha256, tenant, scopes, createdAt, expiresAt, revoked. Goes when the key expires. */
+  apiKey(keyId: string): string {
+    return `${this.#root}:apikey:${keyId}`;
+  }
+
+  /** SET of the ids of a tenant's API keys. */
+  tenantApiKeys(tenant: string): string {
+    return `${this.#root}:apikeys:${tenant}`;
+  }
+
+  /** HASH with field `settings` (JSON), next to what the fair backend keeps there (weight, finish tag). */
+  tenant(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}`;
+  }
+
+  /** ZSET of the ids of a tenant's jobs by creation in ms. Entries whose job is gone are dropped as others are added. */
+  tenantJobs(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:jobs`;
+  }
+
+  /** ZSET of `<queue> <id>` of finished jobs, by the time in ms at which they are to be removed. */
+  retire(shard: number): string {
+    return `${this.prefix(shard)}:retire`;
+  }
+
+  prefix(shard: number): string {
+    return shardPrefix(shard, this.#root);
+  }
+}

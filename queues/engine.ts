@@ -1,0 +1,99 @@
+import { defaultLimits } from '../src/shared/limits.ts';
+import type { Limits } from '../src/shared/limits.ts';
+import type { Logger } from '../src/shared/logger.ts';
+import { FlowCancellation } from './flows/cancellation.ts';
+import { FlowService } from './flows/service.ts';
+import type { Flows } from './flows/types.ts';
+import { JobList } from './jobs/list.ts';
+import { JobReader } from './jobs/reader.ts';
+import { JobRetention } from './jobs/retention.ts';
+import type { Retention } from './jobs/retention.ts';
+import { JobService } from './jobs/service.ts';
+import { TenantIndex } from './jobs/tenant-index.ts';
+import type { Jobs } from './jobs/types.ts';
+import { Waiters } from './jobs/waiters.ts';
+import { taskRegistry } from './tasks/registry.ts';
+import type { TaskRegistry } from './tasks/registry.ts';
+import { ApiKeyStore } from './tenants/api-key-store.ts';
+import { TenantStore } from './tenants/tenant-store.ts';
+import type { ApiKeys, Tenants } from './tenants/types.ts';
+import { connectProducer, connectReader } from './topology/connections.ts';
+import type { RedisConnection } from './topology/connections.ts';
+import { guardRedis } from './topology/guard.ts';
+import { Keys } from './topology/keys.ts';
+import { withRedis } from './topology/redis-errors.ts';
+import { Topology } from './topology/topology.ts';
+
+export interface EngineOptions {
+  redisUrl: string;
+  shards: number;
+  logger: Logger;
+  /** The first part of every key; `wg` unless several Waggles share one Redis (tests do). */
+  keyPrefix?: string;
+  /** The built-in ones unless given. */
+  tasks?: TaskRegistry;
+  limits?: Partial<Limits>;
+}
+
+export interface Engine {
+  readonly jobs: Jobs;
+  readonly flows: Flows;
+  readonly tenants: Tenants;
+  readonly apiKeys: ApiKeys;
+  readonly retention: Retention;
+  readonly topology: Topology;
+  /** Resolves when Redis answers. @throws WaggleError redis_unavailable */
+  ping(): Promise<void>;
+  /** Ends every waiter, then the queues, then the connections. May be called more than once. */
+  close(): Promise<void>;
+}
+
+/**
+ * Connects to Redis, makes sure that it is fit, and gives everything Waggle can do with it.
+ * @throws WaggleError redis_unavailable
+ * @throws RedisGuardError when the server may evict jobs or holds another number of shards
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const keys = new Keys(options.keyPrefix);
+  const redis = connectProducer(options.redisUrl, options.logger);
+  try {
+    await withRedis(async () => {
+      await redis.connect();
+      await guardRedis(redis, { shards: options.shards, keys });
+    });
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+  return assemble(options, redis, keys);
+}
+
+function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): Engine {
+  const { logger, shards, redisUrl, tasks = taskRegistry } = options;
+  const limits = { ...defaultLimits, ...options.limits };
+  const topology = new Topology({ redis, shards, keys, logger });
+  const index = new TenantIndex(topology);
+  const reader = new JobReader(topology);
+  const retention = new JobRetention(topology, index);
+  const waiters = new Waiters({ topology, logger, connect: () => connectReader(redisUrl, logger) });
+  const cancellation = new FlowCancellation(topology, reader, retention);
+  const list = new JobList(reader, index);
+  let closing: Promise<void> | undefined;
+  return {
+    jobs: new JobService({ topology, tasks, limits, index, reader, list, waiters }),
+    flows: new FlowService({ topology, tasks, limits, index, reader, cancellation }),
+    tenants: new TenantStore(topology),
+    apiKeys: new ApiKeyStore(topology),
+    retention,
+    topology,
+    ping: () => withRedis(async () => void (await redis.ping())),
+    close: () => (closing ??= closeAll(waiters, topology, redis)),
+  };
+}
+
+async function closeAll(waiters: Waiters, topology: Topology, redis: RedisConnection): Promise<void> {
+  await waiters.close();
+  await topology.close();
+  // QUIT lets the replies of commands under way arrive; a server that is away gets no farewell.
+  await redis.quit().catch(() => redis.disconnect());
+}

@@ -1,0 +1,135 @@
+import { WaggleError } from '../../src/shared/errors.ts';
+import { newJobId } from '../../src/shared/ids.ts';
+import { DEFAULT_RETAIN_MS } from '../../src/shared/limits.ts';
+import type { JobRequest } from '../../src/shared/schemas.ts';
+import { parse } from '../../src/shared/validate.ts';
+import type { FairJobsOptions } from '../fair/index.ts';
+import type { Task, TaskDefaults } from '../tasks/define-task.ts';
+import type { TaskRegistry } from '../tasks/registry.ts';
+import type { FlowMembership, JobEnvelope } from './envelope.ts';
+
+export const DEFAULT_QUEUE = 'default';
+
+/** A job ready to be added to its BullMQ queue. */
+export interface PreparedJob {
+  id: string;
+  queue: string;
+  task: string;
+  envelope: JobEnvelope;
+  options: FairJobsOptions & { jobId: string; timestamp: number; attempts: number };
+}
+
+/** A retry's pause as it lies in `opts.backoff`; the worker's backoff strategy computes it from `options`. */
+export interface WaggleBackoff {
+  type: 'waggle';
+  delay: number;
+  options: TaskDefaults['backoff'];
+}
+
+export interface PrepareContext {
+  tenant: string;
+  correlationId: string;
+  /** ms epoch */
+  createdAt: number;
+  tasks: TaskRegistry;
+  payloadBytes: number;
+  /** Where the request stands in a larger input, for the paths of errors. */
+  path?: string;
+  /** Of a node: its place in the flow, and the id made for it beforehand. */
+  node?: { id: string; flow: FlowMembership };
+}
+
+/**
+ * What a request becomes in Redis.
+ * @throws WaggleError unknown_task, invalid_payload, payload_too_large
+ */
+export function prepareJob(request: JobRequest, context: PrepareContext): PreparedJob {
+  const task = knownTask(request, context);
+  checkPayload(task, request.payload, context);
+  const queue = request.queue ?? DEFAULT_QUEUE;
+  const id = context.node?.id ?? newJobId(queue);
+  return {
+    id,
+    queue,
+    task: task.name,
+    envelope: envelopeOf(request, task, context),
+    options: { ...optionsOf(request, task, context), jobId: id },
+  };
+}
+
+function knownTask(request: JobRequest, context: PrepareContext): Task {
+  const task = context.tasks.get(request.task);
+  if (task) return task;
+  throw new WaggleError('unknown_task', `There is no task named ${request.task}.`, {
+    errors: [{ path: at(context, 'task'), message: 'is not a known task' }],
+  });
+}
+
+function checkPayload(task: Task, payload: unknown, context: PrepareContext): void {
+  const path = at(context, 'payload');
+  parse(task.payload, payload, { code: 'invalid_payload', root: path });
+  if (payload === undefined) return;
+  const bytes = Buffer.byteLength(JSON.stringify(payload));
+  if (bytes <= context.payloadBytes) return;
+  throw new WaggleError(
+    'payload_too_large',
+    `The payload has ${bytes} bytes; at most ${context.payloadBytes} are taken.`,
+    {
+      errors: [{ path, message: `has more than ${context.payloadBytes} bytes` }],
+    },
+  );
+}
+
+function envelopeOf(request: JobRequest, task: Task, context: PrepareContext): JobEnvelope {
+  return {
+    payload: request.payload,
+    tenant: context.tenant,
+    correlationId: request.correlationId ?? context.correlationId,
+    tags: request.tags ?? [],
+    timeoutMs: request.timeoutMs ?? task.defaults.timeoutMs,
+    expiresAt: request.ttlMs === undefined ? null : context.createdAt + request.ttlMs,
+    retainMs: {
+      completed: request.retainMs?.completed ?? DEFAULT_RETAIN_MS.completed,
+      failed: request.retainMs?.failed ?? DEFAULT_RETAIN_MS.failed,
+    },
+    flow: context.node?.flow ?? null,
+  };
+}
+
+function optionsOf(
+  request: JobRequest,
+  task: Task,
+  context: PrepareContext,
+): Omit<PreparedJob['options'], 'jobId'> {
+  const backoff = request.backoff ?? task.defaults.backoff;
+  const delay = delayOf(request, context.createdAt);
+  const priority = toBullPriority(request.priority ?? 0);
+  return {
+    timestamp: context.createdAt,
+    attempts: request.attempts ?? task.defaults.attempts,
+    backoff: { type: 'waggle', delay: backoff.delayMs, options: backoff } as WaggleBackoff,
+    group: { id: context.tenant },
+    removeOnComplete: false,
+    removeOnFail: false,
+    ...(delay > 0 ? { delay } : {}),
+    ...(priority > 0 ? { priority } : {}),
+  };
+}
+
+function delayOf(request: JobRequest, createdAt: number): number {
+  if (request.runAt !== undefined) return Math.max(0, Date.parse(request.runAt) - createdAt);
+  return request.delayMs ?? 0;
+}
+
+/** The API counts up to 9, the most urgent; BullMQ counts down to 1, and 0 there means none. */
+export function toBullPriority(priority: number): number {
+  return priority === 0 ? 0 : 10 - priority;
+}
+
+export function fromBullPriority(priority: number): number {
+  return priority === 0 ? 0 : 10 - priority;
+}
+
+function at(context: PrepareContext, field: string): string {
+  return context.path ? `${context.path}.${field}` : field;
+}

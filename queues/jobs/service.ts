@@ -1,0 +1,165 @@
+import { WaggleError } from '../../src/shared/errors.ts';
+import { queueOfJobId } from '../../src/shared/ids.ts';
+import type { Limits } from '../../src/shared/limits.ts';
+import { JobRequest } from '../../src/shared/schemas.ts';
+import type { Job, JobListQuery, JobPage } from '../../src/shared/schemas.ts';
+import { parse } from '../../src/shared/validate.ts';
+import type { TaskRegistry } from '../tasks/registry.ts';
+import { asCallerError, withRedis } from '../topology/redis-errors.ts';
+import type { Topology } from '../topology/topology.ts';
+import type { JobList } from './list.ts';
+import { prepareJob } from './prepare.ts';
+import type { PreparedJob } from './prepare.ts';
+import type { JobReader } from './reader.ts';
+import type { TenantIndex } from './tenant-index.ts';
+import type { BatchOutcome, EnqueueContext, Jobs } from './types.ts';
+import { enqueuedView, isFinished, jobView } from './view.ts';
+import type { Waiters } from './waiters.ts';
+
+export interface JobServiceParts {
+  topology: Topology;
+  tasks: TaskRegistry;
+  limits: Limits;
+  index: TenantIndex;
+  reader: JobReader;
+  list: JobList;
+  waiters: Waiters;
+}
+
+/** What a batch item became: a job to add, or the problem it has. */
+type BatchItem = { job: PreparedJob } | { problem: WaggleError };
+
+export class JobService implements Jobs {
+  readonly #parts: JobServiceParts;
+
+  constructor(parts: JobServiceParts) {
+    this.#parts = parts;
+  }
+
+  async enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job> {
+    const job = this.#prepare(tenant, request, context, Date.now());
+    try {
+      const { topology, index } = this.#parts;
+      const queue = topology.queue(topology.shardOf(tenant), job.queue);
+      // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
+      await Promise.all([
+        index.add(tenant, job.options.timestamp, [job.id]),
+        topology.register(job.queue),
+        queue.add(job.task, job.envelope, job.options),
+      ]);
+    } catch (error) {
+      throw asCallerError(error);
+    }
+    return enqueuedView(job);
+  }
+
+  async enqueueBatch(
+    tenant: string,
+    requests: readonly unknown[],
+    context: EnqueueContext,
+  ): Promise<BatchOutcome[]> {
+    this.#assertBatchSize(requests.length);
+    const createdAt = Date.now();
+    const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
+    const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
+    const problems = await this.#addAll(tenant, createdAt, jobs);
+    return items.map((item) => {
+      if ('problem' in item) return item;
+      const problem = problems.get(item.job.queue);
+      return problem === undefined ? { id: item.job.id } : { problem };
+    });
+  }
+
+  async get(tenant: string, id: string): Promise<Job> {
+    return withRedis(async () => jobView(await this.#parts.reader.get(tenant, id)));
+  }
+
+  async waitUntilFinished(tenant: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
+    const { reader, topology, waiters } = this.#parts;
+    return withRedis(async () => {
+      const first = await reader.get(tenant, id);
+      if (isFinished(first.state) || timeoutMs <= 0) return jobView(first);
+      const place = { id, shard: topology.shardOf(tenant), queue: queueOfJobId(id) ?? '' };
+      await waiters.wait(place, timeoutMs, signal, async () => {
+        const job = await reader.find(tenant, id);
+        return job === null || isFinished(job.state);
+      });
+      return jobView(await reader.get(tenant, id));
+    });
+  }
+
+  async list(tenant: string, query: JobListQuery): Promise<JobPage> {
+    return withRedis(() => this.#parts.list.page(tenant, query));
+  }
+
+  #prepare(tenant: string, request: JobRequest, context: EnqueueContext, createdAt: number): PreparedJob {
+    const { tasks, limits } = this.#parts;
+    return prepareJob(request, {
+      tenant,
+      correlationId: context.correlationId,
+      createdAt,
+      tasks,
+      payloadBytes: limits.payloadBytes,
+    });
+  }
+
+  #batchItem(tenant: string, request: unknown, context: EnqueueContext, createdAt: number): BatchItem {
+    try {
+      return { job: this.#prepare(tenant, parse(JobRequest, request), context, createdAt) };
+    } catch (error) {
+      if (error instanceof WaggleError) return { problem: error };
+      throw error;
+    }
+  }
+
+  #assertBatchSize(size: number): void {
+    const most = this.#parts.limits.batchJobs;
+    if (size <= most) return;
+    throw new WaggleError('payload_too_large', `A batch takes at most ${most} jobs; this one has ${size}.`, {
+      errors: [{ path: 'jobs', message: `has more than ${most} items` }],
+    });
+  }
+
+  /** One pipeline per queue. @returns the problem of each queue whose jobs could not be added */
+  async #addAll(tenant: string, createdAt: number, jobs: PreparedJob[]): Promise<Map<string, WaggleError>> {
+    const problems = new Map<string, WaggleError>();
+    if (jobs.length === 0) return problems;
+    await Promise.all(
+      [...byQueue(jobs)].map(async ([name, queued]) => {
+        try {
+          await this.#addToQueue(tenant, createdAt, name, queued);
+        } catch (error) {
+          const known = asCallerError(error);
+          if (!(known instanceof WaggleError)) throw error;
+          problems.set(name, known);
+        }
+      }),
+    );
+    return problems;
+  }
+
+  async #addToQueue(tenant: string, createdAt: number, name: string, jobs: PreparedJob[]): Promise<void> {
+    const { topology, index } = this.#parts;
+    const queue = topology.queue(topology.shardOf(tenant), name);
+    const bulk = jobs.map((job) => ({ name: job.task, data: job.envelope, opts: job.options }));
+    await Promise.all([
+      index.add(
+        tenant,
+        createdAt,
+        jobs.map((job) => job.id),
+      ),
+      topology.register(name),
+      queue.addBulk(bulk),
+    ]);
+  }
+}
+
+function byQueue(jobs: PreparedJob[]): Map<string, PreparedJob[]> {
+  const queues = new Map<string, PreparedJob[]>();
+  for (const job of jobs) {
+    const queued = queues.get(job.queue);
+    if (queued) queued.push(job);
+    else queues.set(job.queue, [job]);
+  }
+  return queues;
+}

@@ -1,0 +1,33 @@
+import type { WaggleError } from '../../src/shared/errors.ts';
+import type { Job, JobListQuery, JobPage, JobRequest } from '../../src/shared/schemas.ts';
+
+export interface EnqueueContext {
+  /** Follows the job unless the request names one of its own. */
+  correlationId: string;
+}
+
+export type BatchOutcome = { id: string } | { problem: WaggleError };
+
+/** What can be done with single jobs. Every call is bound to one tenant and never sees another's. */
+export interface Jobs {
+  /**
+   * Accepts a job. It is stored when this resolves.
+   * @throws WaggleError unknown_task, invalid_payload, payload_too_large, validation, redis_unavailable
+   */
+  enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job>;
+  /** Accepts many jobs in one round trip; outcomes by index. Each item is validated here: give it as it came in. */
+  enqueueBatch(
+    tenant: string,
+    requests: readonly unknown[],
+    context: EnqueueContext,
+  ): Promise<BatchOutcome[]>;
+  /** @throws WaggleError not_found */
+  get(tenant: string, id: string): Promise<Job>;
+  /**
+   * The job as it is when it finished, when `timeoutMs` passed or when `signal` aborted, whichever is first.
+   * @throws WaggleError not_found
+   */
+  waitUntilFinished(tenant: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job>;
+  /** A page of the tenant's jobs, newest first. It may hold fewer than `limit` and still name a next one. */
+  list(tenant: string, query: JobListQuery): Promise<JobPage>;
+}

@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { JobListQuery } from '../../../src/shared/schemas.ts';
+import { context, openTestEngine } from '../support/engine.ts';
+import type { TestEngine } from '../support/engine.ts';
+
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await openTestEngine();
+});
+afterAll(() => engine.close());
+
+async function all(
+  tenant: string,
+  query: Partial<JobListQuery>,
+  between?: () => Promise<unknown>,
+): Promise<string[]> {
+  const ids: string[] = [];
+  for (let cursor: string | undefined; ;) {
+    const page = await engine.jobs.list(tenant, {
+      limit: 7,
+      ...query,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    expect(page.jobs.length).toBeLessThanOrEqual(query.limit ?? 7);
+    ids.push(...page.jobs.map((job) => job.id));
+    if (page.nextCursor === null) return ids;
+    cursor = page.nextCursor;
+    await between?.();
+  }
+}
+
+async function enqueued(tenant: string, requests: unknown[]): Promise<string[]> {
+  const outcomes = await engine.jobs.enqueueBatch(tenant, requests, context);
+  return outcomes.map((one) => {
+    if ('problem' in one) throw one.problem;
+    return one.id;
+  });
+}
+
+test('pages hold every job once, newest first, while others are added', async () => {
+  const ids = await enqueued(
+    'paging',
+    Array.from({ length: 60 }, () => ({ task: 'echo' })),
+  );
+  const seen = await all('paging', {}, () => engine.jobs.enqueue('paging', { task: 'echo' }, context));
+  expect(seen).toEqual([...ids].reverse());
+});
+
+test('filters are ANDed', async () => {
+  const [a, b, c] = await enqueued('filters', [
+    { task: 'echo', tags: ['x', 'y'], correlationId: 'c1' },
+    { task: 'echo', tags: ['x'], queue: 'other', correlationId: 'c1' },
+    { task: 'work', tags: ['x'], delayMs: 60_000, correlationId: 'c2' },
+  ]);
+  expect(await all('filters', { tag: 'x' })).toEqual(expect.arrayContaining([a, b, c]));
+  expect(await all('filters', { tag: 'y' })).toEqual([a]);
+  expect(await all('filters', { tag: 'x', queue: 'other' })).toEqual([b]);
+  expect(await all('filters', { tag: 'y', queue: 'other' })).toEqual([]);
+  expect(await all('filters', { task: 'work' })).toEqual([c]);
+  expect(await all('filters', { state: 'delayed' })).toEqual([c]);
+  expect((await all('filters', { state: 'waiting', correlationId: 'c1' })).sort()).toEqual([a, b].sort());
+  expect(await all('filters', { flowId: 'none' })).toEqual([]);
+});
+
+test('states are told apart after jobs ran', async () => {
+  const ids = await enqueued('ran', [
+    { task: 'work', payload: 'ok' },
+    { task: 'work', payload: 'bad' },
+    { task: 'work', payload: 'later', queue: 'idle' },
+  ]);
+  engine.work('ran', (job) => {
+    if (job.data.payload === 'bad') throw new Error('bad');
+  });
+  await Promise.all(ids.slice(0, 2).map((id) => engine.jobs.waitUntilFinished('ran', id, 10_000)));
+  expect(await all('ran', { state: 'completed' })).toEqual([ids[0]]);
+  expect(await all('ran', { state: 'failed' })).toEqual([ids[1]]);
+  expect(await all('ran', { state: 'waiting' })).toEqual([ids[2]]);
+  expect(await all('ran', { state: 'cancelled' })).toEqual([]);
+});
+
+test('jobs that are gone are passed over, also the one a cursor names', async () => {
+  const ids = await enqueued(
+    'gone',
+    Array.from({ length: 30 }, () => ({ task: 'echo' })),
+  );
+  const { topology } = engine;
+  const shard = topology.shardOf('gone');
+  const queue = topology.queue(shard, 'default');
+  const first = await engine.jobs.list('gone', { limit: 5 });
+  const newestFirst = [...ids].reverse();
+  expect(first.jobs.map((job) => job.id)).toEqual(newestFirst.slice(0, 5));
+  // The last of the page, and some after it, vanish with their entries.
+  for (const id of newestFirst.slice(3, 8)) await queue.remove(id);
+  await topology.redis.zrem(topology.keys.tenantJobs(shard, 'gone'), ...newestFirst.slice(3, 6));
+  const rest = await engine.jobs.list('gone', { limit: 50, cursor: first.nextCursor ?? '' });
+  expect(rest.jobs.map((job) => job.id)).toEqual(newestFirst.slice(8));
+});
+
+test('old entries without a job are dropped, by listing and by adding; young ones are not', async () => {
+  const { topology } = engine;
+  const key = topology.keys.tenantJobs(topology.shardOf('stale'), 'stale');
+  const ghost = (n: number): string => `default.01JZ3QK0M4Y8W6T2N5R7S9V1X${n}`;
+  await topology.redis.zadd(key, 1, ghost(1), 2, ghost(2), Date.now(), ghost(4));
+  const batch = Array.from({ length: 16 }, () => ({ task: 'echo' }));
+  const ids = await enqueued('stale', batch);
+  expect((await topology.redis.zrange(key, '0', '-1')).sort()).toEqual([ghost(4), ...ids].sort());
+  await topology.redis.zadd(key, 3, ghost(3));
+  expect(await all('stale', {})).toEqual([...ids].reverse());
+  expect((await topology.redis.zrange(key, '0', '-1')).sort()).toEqual([ghost(4), ...ids].sort());
+});
+
+test('one call looks at a bounded number of jobs and says where it stopped', async () => {
+  const ids = await enqueued('budget', [
+    { task: 'echo', tags: ['rare'] },
+    ...Array.from({ length: 999 }, () => ({ task: 'echo' })),
+  ]);
+  await enqueued(
+    'budget',
+    Array.from({ length: 500 }, () => ({ task: 'echo' })),
+  );
+  const first = await engine.jobs.list('budget', { limit: 10, tag: 'rare' });
+  expect(first).toMatchObject({ jobs: [], nextCursor: expect.any(String) });
+  const second = await engine.jobs.list('budget', { limit: 10, tag: 'rare', cursor: first.nextCursor ?? '' });
+  expect(second.jobs.map((job) => job.id)).toEqual(ids.slice(0, 1));
+});
+
+test.each(['x', 'AAAA', Buffer.from('1:nonsense').toString('base64url'), '💥'])(
+  '%p is no cursor',
+  async (cursor) => {
+    await expect(engine.jobs.list('acme', { limit: 5, cursor })).rejects.toMatchObject({
+      code: 'validation',
+      errors: [{ path: 'cursor' }],
+    });
+  },
+);
+
+test('a cursor of another tenant shows nothing of that tenant', async () => {
+  const ids = await enqueued(
+    'mine',
+    Array.from({ length: 5 }, () => ({ task: 'echo' })),
+  );
+  const { nextCursor } = await engine.jobs.list('paging', { limit: 3 });
+  const seen = await all('mine', { cursor: nextCursor ?? '' });
+  expect(ids).toEqual(expect.arrayContaining(seen));
+});

@@ -1,0 +1,152 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { openEngine } from '../../queues/engine.ts';
+import type { Engine } from '../../queues/engine.ts';
+import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
+import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
+import { freshRedisUrl } from '../support/redis.ts';
+import { finished, forkWorker, silent, until } from './support.ts';
+import type { WorkerProcess } from './support.ts';
+
+let engine: Engine | undefined;
+let redis: EmbeddedRedis | undefined;
+let workers: WorkerProcess[] = [];
+
+afterEach(async () => {
+  for (const { child } of workers) child.kill('SIGKILL');
+  await Promise.all(workers.map((worker) => worker.ended));
+  workers = [];
+  await engine?.close();
+  engine = undefined;
+  await redis?.stop();
+  redis = undefined;
+});
+
+async function start(env: Record<string, string>): Promise<WorkerProcess> {
+  const worker = forkWorker({ WAGGLE_SHARDS: '1', ...env });
+  workers.push(worker);
+  await worker.logged('worker is running');
+  return worker;
+}
+
+async function enqueue(task: string, payload: unknown): Promise<string> {
+  if (engine === undefined) throw new Error('no engine');
+  return (await engine.jobs.enqueue('acme', { task, payload }, { correlationId: 'c' })).id;
+}
+
+async function active(id: string): Promise<void> {
+  await until(async () => (await engine?.jobs.get('acme', id))?.state === 'active');
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe('SIGTERM', () => {
+  test('hands a long job back without an attempt spent, to the front, and another worker finishes it', async () => {
+    const redisUrl = await freshRedisUrl();
+    engine = await openEngine({ redisUrl, shards: 1, logger: silent });
+    const port = await freePort();
+    const first = await start({
+      REDIS_URL: redisUrl,
+      WORKER_CONCURRENCY: '1',
+      WORKER_DRAIN_MS: '1000',
+      WORKER_PORT: String(port),
+    });
+    const ready = async (): Promise<number> => (await fetch(`http://127.0.0.1:${port}/readyz`)).status;
+    expect(await ready()).toBe(200);
+    const long = await enqueue('sleep', { ms: 2500 });
+    await active(long);
+    const behind = await enqueue('echo', 'behind');
+
+    first.child.kill('SIGTERM');
+    await first.logged('draining');
+    expect(await ready()).toBe(503);
+    expect(await first.ended).toBe(0);
+    expect(first.output()).toContain('"msg":"job handed back"');
+    const queue = engine.topology.queue(0, 'default');
+    expect(await engine.jobs.get('acme', long)).toMatchObject({ state: 'waiting', attempts: { made: 0 } });
+    expect(await queue.getBackend().getWaitingInGroup('acme')).toEqual([long, behind]);
+
+    const second = await start({ REDIS_URL: redisUrl, WORKER_CONCURRENCY: '1' });
+    expect(await finished(engine, 'acme', long, 15_000)).toMatchObject({
+      state: 'completed',
+      attempts: { made: 1 },
+    });
+    expect(await finished(engine, 'acme', behind, 15_000)).toMatchObject({ state: 'completed' });
+    second.child.kill('SIGINT');
+    expect(await second.ended).toBe(0);
+  }, 60_000);
+
+  test('lets a job finish that ends before the drain deadline, and claims no other', async () => {
+    const redisUrl = await freshRedisUrl();
+    engine = await openEngine({ redisUrl, shards: 1, logger: silent });
+    const worker = await start({ REDIS_URL: redisUrl, WORKER_CONCURRENCY: '1', WORKER_DRAIN_MS: '20000' });
+    const job = await enqueue('sleep', { ms: 700 });
+    await active(job);
+    const next = await enqueue('echo', 1);
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toBe(0);
+    expect(await engine.jobs.get('acme', job)).toMatchObject({ state: 'completed' });
+    expect(await engine.jobs.get('acme', next)).toMatchObject({ state: 'waiting' });
+  }, 60_000);
+
+  test('a second signal ends the process at once', async () => {
+    const redisUrl = await freshRedisUrl();
+    engine = await openEngine({ redisUrl, shards: 1, logger: silent });
+    const worker = await start({ REDIS_URL: redisUrl, WORKER_DRAIN_MS: '60000' });
+    await active(await enqueue('sleep', { ms: 60_000 }));
+    worker.child.kill('SIGTERM');
+    await worker.logged('draining');
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toBe(1);
+  }, 60_000);
+
+  test('a worker whose Redis is gone ends all the same', async () => {
+    redis = await startEmbeddedRedis();
+    engine = await openEngine({ redisUrl: redis.url, shards: 1, logger: silent });
+    const worker = await start({ REDIS_URL: redis.url, WORKER_DRAIN_MS: '300' });
+    await active(await enqueue('sleep', { ms: 60_000 }));
+    await redis.stop();
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toBe(0);
+    expect(worker.output()).toContain('jobs could not be handed back');
+  }, 60_000);
+});
+
+describe('start', () => {
+  test('a bad setting ends the process with its name', async () => {
+    const worker = forkWorker({ WORKER_CONCURRENCY: 'many' });
+    workers.push(worker);
+    expect(await worker.ended).toBe(2);
+    expect(worker.output()).toContain('WORKER_CONCURRENCY');
+  }, 30_000);
+
+  test('waits for a Redis that is not there yet, alive and not ready, and ends when told', async () => {
+    const port = await freePort();
+    const worker = forkWorker({
+      REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
+      WORKER_PORT: String(port),
+    });
+    workers.push(worker);
+    await worker.logged('Redis is not available; trying again');
+    expect((await fetch(`http://127.0.0.1:${port}/livez`)).status).toBe(200);
+    expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(503);
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toBe(0);
+  }, 30_000);
+
+  test('refuses a Redis that was set up for another number of shards', async () => {
+    const redisUrl = await freshRedisUrl();
+    engine = await openEngine({ redisUrl, shards: 2, logger: silent });
+    const worker = forkWorker({ REDIS_URL: redisUrl, WAGGLE_SHARDS: '3' });
+    workers.push(worker);
+    expect(await worker.ended).toBe(1);
+    expect(worker.output()).toContain('WAGGLE_SHARDS=2');
+  }, 30_000);
+});

@@ -1,0 +1,28 @@
+import { echoHandler } from './echo.ts';
+import { failHandler } from './fail.ts';
+import { createAgent } from './http/guarded-agent.ts';
+import { httpRequestHandler } from './http-request.ts';
+import { createHandlerRegistry } from './registry.ts';
+import type { HandlerRegistry } from './registry.ts';
+import { sleepHandler } from './sleep.ts';
+
+export interface BuiltInHandlers {
+  readonly registry: HandlerRegistry;
+  /** Ends the connections handlers keep open; requests under way are cut off. */
+  close(): Promise<void>;
+}
+
+/** The handlers of all built-in tasks, with what they need to live. */
+export function openBuiltInHandlers(options: { allowPrivateTargets: boolean }): BuiltInHandlers {
+  const agent = createAgent(options);
+  const { allowPrivateTargets } = options;
+  return {
+    registry: createHandlerRegistry([
+      echoHandler,
+      sleepHandler,
+      failHandler,
+      httpRequestHandler({ agent, allowPrivateTargets }),
+    ]),
+    close: () => agent.destroy(),
+  };
+}

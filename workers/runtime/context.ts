@@ -1,0 +1,32 @@
+import type { Logger } from '../../src/shared/logger.ts';
+
+/** What a handler is given: its job, and everything it may do with it. */
+export interface JobContext<P = unknown> {
+  readonly job: RunningJob<P>;
+  readonly tenant: string;
+  readonly correlationId: string;
+  /** Writes the worker's log with the job's, the tenant's and the correlation id on every line. */
+  readonly logger: Logger;
+  /** Aborted on timeout, shutdown and loss of the job's lock; a handler must stop then. Its reason is an AttemptAborted. */
+  readonly signal: AbortSignal;
+  /** Starts at 1; an attempt that was handed back or lost its worker is not counted. */
+  readonly attempt: number;
+  /** Results of the nodes this one waited for, by node name. */
+  readonly parents: Readonly<Record<string, unknown>>;
+  /** Grows with every start of the job, so that a store can refuse writes of an earlier one. */
+  readonly fence: number;
+  /** Stores how far the job is; any JSON. */
+  progress(value: unknown): Promise<void>;
+  /** Adds a line to the job's log. */
+  log(line: string): Promise<void>;
+}
+
+export interface RunningJob<P = unknown> {
+  readonly id: string;
+  readonly task: string;
+  readonly queue: string;
+  readonly payload: P;
+  readonly tags: readonly string[];
+  /** Attempts in all, the first included. */
+  readonly maxAttempts: number;
+}

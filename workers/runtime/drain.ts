@@ -1,0 +1,71 @@
+import type { Redis } from 'ioredis';
+import type { RedisConnection } from '../../queues/topology/connections.ts';
+import type { Logger } from '../../src/shared/logger.ts';
+import type { Consequences } from './consequences.ts';
+import { settlesWithin } from './deadline.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { Doorbell } from './doorbell.ts';
+import type { Executor } from './executor.ts';
+import type { LockKeeper } from './lock-keeper.ts';
+import type { Maintenance } from './maintenance.ts';
+import type { ShardSource } from './source.ts';
+
+export interface DrainParts {
+  dispatcher: Dispatcher;
+  doorbell: Doorbell | null;
+  executor: Executor;
+  consequences: Consequences;
+  maintenance: Maintenance;
+  locks: LockKeeper;
+  sources: readonly ShardSource[];
+  blocking: Redis | null;
+  commands: RedisConnection;
+}
+
+/** Bound of each step that asks Redis, which may be gone. */
+const STEP_MS = 2000;
+
+/**
+ * Ends a worker: no more claims, time for running jobs, then the abort that hands them back, then the connections, the
+ * commands' last since everything before may still need them. Every step is bounded: what Redis was not told by then,
+ * the stalled check of another worker finds out.
+ */
+export async function drainWorker(
+  parts: DrainParts,
+  options: { drainMs: number; graceMs: number; logger: Logger },
+): Promise<void> {
+  const { dispatcher, executor } = parts;
+  const { logger } = options;
+  logger.info({ active: executor.running }, 'draining');
+  dispatcher.stopClaiming();
+  await settlesWithin(stopListening(parts), STEP_MS);
+  if (!(await settlesWithin(dispatcher.idle(), options.drainMs))) await handBack(executor, options);
+  await settlesWithin(parts.consequences.settled(), STEP_MS);
+  await settlesWithin(parts.maintenance.stop(), STEP_MS);
+  await closeAll(parts);
+  logger.info('drained');
+}
+
+/** The listener stops first: news it takes from Redis now would be lost on us. */
+async function stopListening({ doorbell, blocking }: DrainParts): Promise<void> {
+  await (doorbell && settlesWithin(doorbell.stop(), STEP_MS / 2));
+  blocking?.disconnect();
+}
+
+async function handBack(executor: Executor, options: { graceMs: number; logger: Logger }): Promise<void> {
+  options.logger.info({ active: executor.running }, 'time to drain is over; handing jobs back');
+  executor.shutDown();
+  if (await settlesWithin(executor.recorded(), options.graceMs + STEP_MS)) return;
+  executor.abandonRecords();
+  options.logger.warn(
+    { active: executor.running },
+    'jobs could not be handed back; they come back when their locks expire',
+  );
+}
+
+async function closeAll({ locks, sources, commands }: DrainParts): Promise<void> {
+  locks.stop();
+  await settlesWithin(Promise.all(sources.map((source) => source.close(true))), STEP_MS);
+  // Nothing of ours is under way any more, or it has had its time.
+  commands.disconnect();
+}

@@ -1,0 +1,86 @@
+import type { Logger } from '../../src/shared/logger.ts';
+import type { WorkerMetrics } from '../health/metrics.ts';
+import type { Run } from './run.ts';
+import { TaskError } from './task-error.ts';
+
+/** Tells the log and the metrics how runs went. Stacks appear here and nowhere else. */
+export class RunObserver {
+  readonly #metrics: WorkerMetrics;
+  readonly #logger: Logger;
+
+  constructor(options: { metrics: WorkerMetrics; logger: Logger }) {
+    this.#metrics = options.metrics;
+    this.#logger = options.logger;
+  }
+
+  finished(run: Run): void {
+    const seconds = (performance.now() - run.startedAt) / 1000;
+    const task = taskLabel(run);
+    this.#metrics.finished.inc({ task, outcome: run.outcome.kind });
+    this.#metrics.runSeconds.observe({ task }, seconds);
+    this.#observeWait(run);
+    this.#log(run, seconds);
+  }
+
+  /** An aborted handler did not stop; its job was recorded without it. */
+  overrunning(run: Run): void {
+    this.#metrics.overruns.inc();
+    this.#logger.warn(fields(run), 'a handler ignores its abort signal and keeps its slot until it ends');
+  }
+
+  overran(run: Run): void {
+    this.#metrics.overruns.dec();
+    this.#logger.warn(fields(run), 'an aborted handler has ended; what it returned does not count');
+  }
+
+  /** Only the first start tells how long a job waited; a node of a flow waited for other nodes, not for a worker. */
+  #observeWait({ job, source, envelope }: Run): void {
+    if (job.attemptsStarted > 1 || job.processedOn === undefined || envelope?.flow) return;
+    const waitedMs = job.processedOn - job.timestamp - (job.opts.delay ?? 0);
+    this.#metrics.waitSeconds.observe({ queue: source.name }, Math.max(waitedMs, 0) / 1000);
+  }
+
+  #log(run: Run, seconds: number): void {
+    const { outcome } = run;
+    const line = { ...fields(run), seconds: Number(seconds.toFixed(3)) };
+    switch (outcome.kind) {
+      case 'complete':
+        return this.#logger.debug(line, 'job completed');
+      case 'retry':
+        return this.#logger.info(
+          { ...line, ...cause(run), delayMs: outcome.delayMs },
+          'attempt failed, job will be retried',
+        );
+      case 'fail':
+        return this.#logger.warn({ ...line, ...cause(run) }, 'job failed');
+      case 'hand-back':
+        return this.#logger.info(line, 'job handed back');
+      case 'abandon':
+        return this.#logger.warn(line, 'job is not ours any more; nothing was recorded');
+    }
+  }
+}
+
+function fields({ job, source, envelope, attempt }: Run): Record<string, unknown> {
+  return {
+    jobId: job.id,
+    task: job.name,
+    queue: source.name,
+    shard: source.shard,
+    attempt,
+    ...(envelope === null ? {} : { tenant: envelope.tenant, correlationId: envelope.correlationId }),
+  };
+}
+
+function cause({ outcome, settled }: Run): Record<string, unknown> {
+  const failure = outcome.kind === 'retry' || outcome.kind === 'fail' ? { failure: outcome.failure } : {};
+  if (settled?.kind !== 'threw') return failure;
+  // A TaskError is a verdict of the handler, not a surprise: where it was thrown tells nothing.
+  const { error } = settled;
+  return { ...failure, err: error instanceof TaskError ? error.cause : error };
+}
+
+/** Names of tasks nobody registered come from outside and would make any number of series. */
+function taskLabel({ job, registration }: Run): string {
+  return registration === null ? 'unknown' : job.name;
+}

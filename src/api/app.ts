@@ -1,0 +1,68 @@
+import express from 'express';
+import type { Express } from 'express';
+import type { Engine } from '../../queues/engine.ts';
+import { createDashboard } from '../dashboard/dashboard.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { ApiSettings } from '../shared/settings.ts';
+import { adminTokenCheck } from './auth/admin-token.ts';
+import { apiKeyCheck } from './auth/api-key.ts';
+import { authenticator } from './auth/authenticate.ts';
+import { createApiMetrics } from './metrics.ts';
+import { errorHandler, notFound } from './middleware/errors.ts';
+import { refuseWhenDraining } from './middleware/refuse-when-draining.ts';
+import { requestContext } from './middleware/request-context.ts';
+import { requestLog } from './middleware/request-log.ts';
+import { apiSecurityHeaders } from './middleware/security-headers.ts';
+import { mountRoute } from './mount.ts';
+import { routeTable } from './route-table.ts';
+
+const DASHBOARD = '/dashboard';
+
+export interface AppOptions {
+  engine: Engine;
+  settings: ApiSettings;
+  logger: Logger;
+  /** Aborted when the server begins to drain; an app that is given none never drains. */
+  draining?: AbortSignal;
+}
+
+/** The whole HTTP API as an Express app. It opens nothing and reads no environment. */
+export function createApp({
+  engine,
+  settings,
+  logger,
+  draining = new AbortController().signal,
+}: AppOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  // Answers show a state that changes by the moment; a validator would cost a hash of each and match hardly ever.
+  app.disable('etag');
+  app.enable('case sensitive routing');
+  // Routes read the query themselves: Express' parser accepts repeated names.
+  app.set('query parser', false);
+
+  const metrics = createApiMetrics();
+  const authenticate = authenticator([adminTokenCheck(settings.adminToken), apiKeyCheck(engine.apiKeys)]);
+
+  app.use(
+    requestContext(),
+    metrics.observe,
+    requestLog(logger),
+    apiSecurityHeaders(),
+    refuseWhenDraining(draining),
+  );
+  for (const route of routeTable({ engine }, metrics)) {
+    mountRoute(app, route, { authenticate, limits: settings.limits, draining });
+  }
+  app.use(
+    DASHBOARD,
+    createDashboard({
+      topology: engine.topology,
+      adminToken: settings.adminToken,
+      authenticate,
+      path: DASHBOARD,
+    }),
+  );
+  app.use(notFound(), errorHandler(logger));
+  return app;
+}

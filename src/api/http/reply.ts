@@ -1,0 +1,23 @@
+import type { ServerResponse } from 'node:http';
+
+/** What a route answers. `text` is sent as it is; anything else goes out as JSON in `body`. */
+export interface Reply {
+  status: number;
+  headers?: Record<string, string>;
+  body?: unknown;
+  text?: { type: string; content: string };
+}
+
+export function sendReply(res: ServerResponse, reply: Reply): void {
+  res.statusCode = reply.status;
+  // Everything here is some tenant's state at this moment.
+  res.setHeader('Cache-Control', 'no-store');
+  for (const name in reply.headers) res.setHeader(name, reply.headers[name] ?? '');
+  if (reply.text !== undefined) {
+    res.setHeader('Content-Type', reply.text.type);
+    res.end(reply.text.content);
+    return;
+  }
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.end(JSON.stringify(reply.body));
+}

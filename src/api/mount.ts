@@ -1,0 +1,76 @@
+import type { Express, Request, Response } from 'express';
+import { z } from 'zod';
+import type { Limits } from '../shared/limits.ts';
+import { parse } from '../shared/validate.ts';
+import type { Authenticate } from './auth/authenticate.ts';
+import { requireAdmin, tenantFor } from './auth/authorize.ts';
+import { discardBody, readJson } from './http/body.ts';
+import { readQuery } from './http/query.ts';
+import { sendReply } from './http/reply.ts';
+import { requestRecord } from './request-record.ts';
+import type { Route, RouteCall } from './route.ts';
+
+export interface MountDeps {
+  authenticate: Authenticate;
+  limits: Limits;
+  /** Aborts when the server begins to drain. */
+  draining: AbortSignal;
+}
+
+const NO_QUERY = z.strictObject({});
+
+/**
+ * Mounts a route. Before its handler runs a request passes, in this order: credential, scope and tenant, query, body.
+ * So nothing is read from a caller who may not send it.
+ */
+export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
+  app[route.method](expressPath(route.path), async (req, res) => {
+    const record = requestRecord(res);
+    record.route = route.path;
+    const tenant = await admit(route, req, res, deps);
+    record.tenant = tenant === '' ? undefined : tenant;
+    const call: RouteCall<unknown, unknown> = {
+      req,
+      tenant,
+      requestId: record.requestId,
+      correlationId: record.correlationId,
+      params: req.params as Record<string, string>,
+      query: queryOf(route, req),
+      body: await (route.body === undefined ? discardBody(req) : bodyOf(route.body, req, deps.limits)),
+      hurry: () => AbortSignal.any([deps.draining, goneSignal(res)]),
+    };
+    const reply = await route.handle(call as RouteCall<never, never>);
+    if (deps.draining.aborted) res.shouldKeepAlive = false;
+    sendReply(res, reply);
+  });
+}
+
+/** `/v1/jobs/{id}` as Express writes it. */
+export function expressPath(path: string): string {
+  return path.replaceAll(/\{(\w+)\}/g, ':$1');
+}
+
+/** The tenant the caller may act for here; empty on a route without one. */
+async function admit(route: Route, req: Request, res: Response, deps: MountDeps): Promise<string> {
+  if (route.access === 'public') return '';
+  const caller = await deps.authenticate(req, res);
+  if (route.access !== 'admin') return tenantFor(caller, route.access, req, res);
+  requireAdmin(caller);
+  return '';
+}
+
+/** Probes and scrapers add parameters of their own; elsewhere an unknown one is a mistake that must be heard. */
+function queryOf(route: Route, req: Request): unknown {
+  if (route.access === 'public' && route.query === undefined) return undefined;
+  return parse(route.query ?? NO_QUERY, readQuery(req.originalUrl));
+}
+
+async function bodyOf(schema: z.ZodType, req: Request, limits: Limits): Promise<unknown> {
+  return parse(schema, await readJson(req, limits.bodyBytes), { jsonDepth: limits.jsonDepth });
+}
+
+function goneSignal(res: Response): AbortSignal {
+  const gone = new AbortController();
+  res.once('close', () => gone.abort());
+  return gone.signal;
+}

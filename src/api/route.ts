@@ -1,0 +1,80 @@
+import type { Request } from 'express';
+import type { z } from 'zod';
+import type { Engine } from '../../queues/engine.ts';
+import type { ErrorCode } from '../shared/errors.ts';
+import type { Scope } from '../shared/schemas.ts';
+import type { Reply } from './http/reply.ts';
+
+/** `public`: no credential; `admin`: the admin token; a scope: for one tenant, with that scope. */
+export type Access = 'public' | 'admin' | Scope;
+
+export interface ResponseDoc {
+  description: string;
+  schema?: z.ZodType;
+  /** For what is not JSON. */
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+export interface HeaderDoc {
+  name: string;
+  description: string;
+}
+
+export interface RouteCall<Query, Body> {
+  req: Request;
+  /** The tenant the call is for; empty on routes that are not bound to one. */
+  tenant: string;
+  requestId: string;
+  correlationId: string;
+  /** Decoded path parameters. What they name may not exist. */
+  params: Readonly<Record<string, string>>;
+  query: Query;
+  body: Body;
+  /** Aborts when the caller has gone or the server drains: whoever waits should answer now. */
+  hurry: () => AbortSignal;
+}
+
+interface RouteShape {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** As in OpenAPI: `/v1/jobs/{id}`. */
+  path: string;
+  operationId: string;
+  summary: string;
+  description?: string;
+  tag: string;
+  access: Access;
+  params?: Record<string, z.ZodType>;
+  requestHeaders?: HeaderDoc[];
+  responses: Record<number, ResponseDoc>;
+  /** Codes of this route, beyond those that any route with its access, query and body may answer. */
+  problems?: ErrorCode[];
+}
+
+/** One route, said once: the Express route and its part of the OpenAPI document both come from it. */
+export interface Route extends RouteShape {
+  query: z.ZodType | undefined;
+  body: z.ZodType | undefined;
+  /** The schema that documents the body, when it says more than the one that parses it. */
+  bodyDoc: z.ZodType | undefined;
+  handle(call: RouteCall<never, never>): Promise<Reply> | Reply;
+}
+
+interface TypedRoute<Q extends z.ZodType, B extends z.ZodType> extends RouteShape {
+  query?: Q;
+  body?: B;
+  bodyDoc?: z.ZodType;
+  handle(call: RouteCall<z.output<Q>, z.output<B>>): Promise<Reply> | Reply;
+}
+
+/** Declares a route; `handle` gets its query and body parsed by the route's own schemas. */
+export function defineRoute<Q extends z.ZodType = z.ZodUndefined, B extends z.ZodType = z.ZodUndefined>(
+  route: TypedRoute<Q, B>,
+): Route {
+  return { ...route, query: route.query, body: route.body, bodyDoc: route.bodyDoc ?? route.body };
+}
+
+/** What a group of routes needs. */
+export interface RouteDeps {
+  engine: Engine;
+}

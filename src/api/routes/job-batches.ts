@@ -1,0 +1,44 @@
+import type { BatchOutcome } from '../../../queues/jobs/types.ts';
+import { problemDocument } from '../../shared/errors.ts';
+import { BatchItems, BatchRequest, BatchResponse } from '../../shared/schemas.ts';
+import { defineRoute } from '../route.ts';
+import type { Route, RouteDeps } from '../route.ts';
+
+/** Many jobs in one request, each with an outcome of its own. */
+export function jobBatchRoutes({ engine }: RouteDeps): Route[] {
+  const create = defineRoute({
+    method: 'post',
+    path: '/v1/jobs/batch',
+    operationId: 'enqueueJobs',
+    summary: 'Enqueue many jobs',
+    description: 'A job that is not valid gets a problem and spoils no other.',
+    tag: 'jobs',
+    access: 'jobs:write',
+    body: BatchItems,
+    bodyDoc: BatchRequest,
+    responses: { 202: { description: 'One outcome per job, in order.', schema: BatchResponse } },
+    async handle({ tenant, body, correlationId, requestId }) {
+      const outcomes = await engine.jobs.enqueueBatch(tenant, body.jobs, { correlationId });
+      throwOutage(outcomes);
+      return {
+        status: 202,
+        body: { results: outcomes.map((outcome, index) => result(outcome, index, requestId)) },
+      };
+    },
+  });
+  return [create];
+}
+
+/** When nothing was stored and Redis is why, the request as a whole failed and can be sent again. */
+function throwOutage(outcomes: readonly BatchOutcome[]): void {
+  if (outcomes.some((outcome) => 'id' in outcome)) return;
+  for (const outcome of outcomes) {
+    if ('problem' in outcome && outcome.problem.code === 'redis_unavailable') throw outcome.problem;
+  }
+}
+
+function result(outcome: BatchOutcome, index: number, requestId: string): object {
+  return 'id' in outcome
+    ? { index, id: outcome.id }
+    : { index, problem: problemDocument(outcome.problem, requestId) };
+}

@@ -1,0 +1,104 @@
+import { z } from 'zod';
+import { Job, JobListQuery, JobPage, JobRequest } from '../../shared/schemas.ts';
+import { MAX_WAIT_SECONDS, preferredWaitSeconds } from '../http/prefer.ts';
+import { defineRoute } from '../route.ts';
+import type { Route, RouteDeps } from '../route.ts';
+
+const WaitQuery = z.strictObject({
+  wait: z
+    .string()
+    .regex(/^\d{1,2}$/, `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`)
+    .transform(Number)
+    .pipe(z.number().max(MAX_WAIT_SECONDS, `must be at most ${MAX_WAIT_SECONDS}`))
+    .optional()
+    .meta({ description: `Seconds to wait for the job to finish, at most ${MAX_WAIT_SECONDS}.` }),
+});
+
+const JobId = z.string().meta({ description: 'Job id.', examples: ['default.01JZ3QK0M4Y8W6T2N5R7S9V1XC'] });
+
+/** Single jobs: enqueue, look up, list. */
+export function jobRoutes({ engine }: RouteDeps): Route[] {
+  const create = defineRoute({
+    method: 'post',
+    path: '/v1/jobs',
+    operationId: 'enqueueJob',
+    summary: 'Enqueue a job',
+    description:
+      'With `Prefer: wait=N` the answer is held back until the job has finished or N seconds have passed.',
+    tag: 'jobs',
+    access: 'jobs:write',
+    body: JobRequest,
+    requestHeaders: [
+      {
+        name: 'Prefer',
+        description: `\`wait=N\`: seconds to wait for the result, at most ${MAX_WAIT_SECONDS}.`,
+      },
+      { name: 'X-Correlation-Id', description: 'Follows the job; `traceparent` is understood as well.' },
+    ],
+    responses: {
+      200: { description: 'The job finished within the preferred wait.', schema: Job, headers: jobHeaders() },
+      202: { description: 'The job is accepted and stored.', schema: Job, headers: jobHeaders() },
+    },
+    problems: ['unknown_task', 'invalid_payload'],
+    async handle(call) {
+      const accepted = await engine.jobs.enqueue(call.tenant, call.body, {
+        correlationId: call.correlationId,
+      });
+      const seconds = preferredWaitSeconds(call.req.get('Prefer'));
+      const headers: Record<string, string> = {
+        Location: `/v1/jobs/${accepted.id}`,
+        Vary: 'Prefer',
+        'X-Correlation-Id': accepted.correlationId,
+      };
+      if (seconds === undefined) return { status: 202, headers, body: accepted };
+      headers['Preference-Applied'] = `wait=${seconds}`;
+      const job = await engine.jobs.waitUntilFinished(call.tenant, accepted.id, seconds * 1000, call.hurry());
+      return { status: job.finishedAt === null ? 202 : 200, headers, body: job };
+    },
+  });
+
+  const get = defineRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}',
+    operationId: 'getJob',
+    summary: 'A job, at once or when it has finished',
+    tag: 'jobs',
+    access: 'jobs:read',
+    params: { id: JobId },
+    query: WaitQuery,
+    responses: { 200: { description: 'The job as it is now.', schema: Job } },
+    problems: ['not_found'],
+    async handle({ tenant, params, query, hurry }) {
+      const id = params['id'] ?? '';
+      const job =
+        query.wait === undefined || query.wait === 0
+          ? await engine.jobs.get(tenant, id)
+          : await engine.jobs.waitUntilFinished(tenant, id, query.wait * 1000, hurry());
+      return { status: 200, body: job };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/v1/jobs',
+    operationId: 'listJobs',
+    summary: "A page of the tenant's jobs, newest first",
+    tag: 'jobs',
+    access: 'jobs:read',
+    query: JobListQuery,
+    responses: { 200: { description: 'A page; `nextCursor` is null on the last one.', schema: JobPage } },
+    async handle({ tenant, query }) {
+      return { status: 200, body: await engine.jobs.list(tenant, query) };
+    },
+  });
+
+  return [create, list, get];
+}
+
+function jobHeaders(): Record<string, string> {
+  return {
+    Location: 'Path of the job.',
+    'Preference-Applied': 'The wait that was applied, when one was asked for.',
+    Vary: 'Prefer.',
+  };
+}

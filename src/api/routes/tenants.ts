@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { Tenant, TenantId, TenantSettings } from '../../shared/schemas.ts';
+import { defineRoute } from '../route.ts';
+import type { Route, RouteDeps } from '../route.ts';
+
+const TenantList = z
+  .strictObject({ tenants: z.array(Tenant) })
+  .meta({ id: 'TenantList', description: 'Every tenant that was configured.' });
+
+const TenantParam = z.union([TenantId, z.literal('*')]).meta({
+  description: 'Tenant id; `*` stands for the defaults of tenants nobody configured.',
+  examples: ['acme'],
+});
+
+/** Settings of tenants, for the admin. */
+export function tenantRoutes({ engine }: RouteDeps): Route[] {
+  const put = defineRoute({
+    method: 'put',
+    path: '/v1/tenants/{id}',
+    operationId: 'putTenant',
+    summary: 'Configure a tenant',
+    description: 'Takes effect on the next pick, without a restart.',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantParam },
+    body: TenantSettings,
+    responses: { 200: { description: 'The tenant as it is now.', schema: Tenant } },
+    async handle({ params, body }) {
+      return { status: 200, body: await engine.tenants.put(params['id'] ?? '', body) };
+    },
+  });
+
+  const get = defineRoute({
+    method: 'get',
+    path: '/v1/tenants/{id}',
+    operationId: 'getTenant',
+    summary: 'A tenant',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantParam },
+    responses: { 200: { description: 'The tenant as it is now.', schema: Tenant } },
+    problems: ['not_found'],
+    async handle({ params }) {
+      return { status: 200, body: await engine.tenants.get(params['id'] ?? '') };
+    },
+  });
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/v1/tenants',
+    operationId: 'listTenants',
+    summary: 'Every configured tenant',
+    tag: 'tenants',
+    access: 'admin',
+    responses: { 200: { description: 'The tenants, by id.', schema: TenantList } },
+    async handle() {
+      return { status: 200, body: { tenants: await engine.tenants.list() } };
+    },
+  });
+
+  return [list, get, put];
+}

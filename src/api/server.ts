@@ -1,0 +1,136 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
+import { Server as NetServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { problemDocument, WaggleError } from '../shared/errors.ts';
+import { newUlid } from '../shared/ids.ts';
+
+/** A load balancer's idle time-out is 60 s as a rule; the server must not close first, or requests get lost. */
+const KEEP_ALIVE_MS = 65_000;
+const HEADERS_MS = 10_000;
+const REQUEST_MS = 30_000;
+const CONNECTIONS_CHECK_MS = 5_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+/** How long a draining server stays to refuse, in words, what arrives on connections that are still open. */
+const LINGER_MS = 1000;
+
+export interface HttpServer {
+  /** The port it listens on. */
+  readonly port: number;
+  /**
+   * Stops accepting connections, lets running requests finish for up to `boundMs`, then closes what is left. Whoever
+   * calls it has aborted the app's `draining` signal before, so that waiting requests end and new ones are refused.
+   */
+  drain(boundMs: number): Promise<void>;
+}
+
+/** Serves `app` on `port` (0 = a free one). Rejects when it cannot listen. */
+export async function startServer(app: RequestListener, port: number): Promise<HttpServer> {
+  const server = createServer(
+    {
+      headersTimeout: HEADERS_MS,
+      requestTimeout: REQUEST_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      maxHeaderSize: MAX_HEADER_BYTES,
+    },
+    app,
+  );
+  const running = trackRequests(server);
+  // An expectation nobody knows may be ignored (RFC 9110, section 10.1.1); Node would answer without a problem document.
+  server.on('checkExpectation', app);
+  server.on('clientError', refuseUnreadable);
+  await listen(server, port);
+  return {
+    port: (server.address() as AddressInfo).port,
+    drain: (boundMs) => drain(server, running, boundMs),
+  };
+}
+
+interface RunningRequests {
+  readonly count: number;
+  /** Resolves when no request is running. */
+  ended(): Promise<void>;
+}
+
+function trackRequests(server: Server): RunningRequests {
+  let count = 0;
+  let onEnded: (() => void)[] = [];
+  server.on('request', (_req: IncomingMessage, res: ServerResponse) => {
+    count++;
+    res.once('close', () => {
+      count--;
+      if (count > 0) return;
+      for (const ended of onEnded) ended();
+      onEnded = [];
+    });
+  });
+  return {
+    get count() {
+      return count;
+    },
+    ended: () => (count === 0 ? Promise.resolve() : new Promise((resolve) => onEnded.push(resolve))),
+  };
+}
+
+function listen(server: Server, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+async function drain(server: Server, running: RunningRequests, boundMs: number): Promise<void> {
+  // The http server's own close would also cut idle connections, whose next request is owed an answer.
+  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+  await Promise.race([closed, pause(LINGER_MS)]);
+  await Promise.race([running.ended(), pause(boundMs - LINGER_MS)]);
+  server.closeIdleConnections();
+  server.closeAllConnections();
+  await closed;
+}
+
+/** A pause that keeps no process alive. */
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)).unref());
+}
+
+/**
+ * What the HTTP parser refuses never becomes a request, yet its caller gets a problem document as well. The parser
+ * complains again about whatever follows; that is read away for a moment, since closing at once would reset the
+ * connection and take the answer with it.
+ */
+function refuseUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  if (socket.writableEnded) return;
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const requestId = newUlid();
+  const problem = problemDocument(unreadable(error.code), requestId);
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problem.status === 413 ? 'Content Too Large' : 'Bad Request'}\r\n` +
+      `Connection: close\r\nContent-Type: application/problem+json; charset=utf-8\r\nX-Request-Id: ${requestId}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  socket.once('end', () => socket.destroy());
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+}
+
+function unreadable(code: string | undefined): WaggleError {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return new WaggleError(
+        'payload_too_large',
+        `The header fields are larger than ${MAX_HEADER_BYTES} bytes.`,
+      );
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new WaggleError('validation', 'The request did not arrive in time.');
+    default:
+      return new WaggleError('validation', 'This is not an HTTP request.');
+  }
+}

@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { freshRedisUrl } from '../support/redis.ts';
+import { ADMIN_TOKEN, startApi } from './support/api.ts';
+import type { Api } from './support/api.ts';
+import { expectProblem } from './support/problems.ts';
+
+/** A route and the access it asks for, as the served document says: a new route is in this table without being added. */
+interface Row {
+  method: string;
+  path: string;
+  access: string;
+}
+
+let api: Api;
+let rows: Row[];
+
+beforeAll(async () => {
+  api = await startApi(await freshRedisUrl());
+  const { json } = await api.call('GET', '/openapi.json');
+  rows = Object.entries(json.paths as Record<string, Record<string, any>>).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => ({
+      method: method.toUpperCase(),
+      path: path.replace('{id}', path.includes('tenants') ? 'acme' : 'default.01JZ3QK0M4Y8W6T2N5R7S9V1XC'),
+      access: operation.security[0]?.bearer[0] ?? 'public',
+    })),
+  );
+});
+afterAll(() => api.stop());
+
+const guarded = (): Row[] => rows.filter((row) => row.access !== 'public');
+const scoped = (): Row[] => guarded().filter((row) => row.access !== 'admin');
+
+test('the table holds every kind of route', () => {
+  expect(new Set(rows.map((row) => row.access))).toEqual(
+    new Set(['public', 'admin', 'jobs:read', 'jobs:write']),
+  );
+  expect(guarded().length).toBeGreaterThanOrEqual(10);
+});
+
+describe('every guarded route', () => {
+  test('refuses a caller without a credential, and says how to bring one', async () => {
+    for (const { method, path } of guarded()) {
+      const answer = await api.call(method, path);
+      expectProblem(answer, 401, 'unauthenticated');
+      expect(answer.headers['www-authenticate']).toBe('Bearer realm="waggle"');
+    }
+  });
+
+  test('refuses credentials that are not valid', async () => {
+    const wrong = ['x', 'wgk_unknown', `${ADMIN_TOKEN}x`, ADMIN_TOKEN.slice(1), 'a'.repeat(5000), '\u00e9'];
+    const headers = [
+      ...wrong.map((token) => `Bearer ${token}`),
+      'Basic YTpi',
+      'Bearer',
+      `bearer${ADMIN_TOKEN}`,
+      '',
+    ];
+    for (const { method, path } of guarded()) {
+      for (const Authorization of headers) {
+        const answer = await api.call(method, path, { headers: { Authorization } });
+        expectProblem(answer, 401, 'unauthenticated');
+      }
+    }
+  });
+
+  test('refuses a key without its scope', async () => {
+    const reader = await api.key('acme', ['jobs:read']);
+    const writer = await api.key('acme', ['jobs:write']);
+    const other = await api.key('acme', ['work']);
+    for (const { method, path, access } of scoped()) {
+      for (const token of [access === 'jobs:read' ? writer : reader, other]) {
+        const answer = await api.call(method, path, { token });
+        expectProblem(answer, 403, 'forbidden');
+        expect(answer.headers['www-authenticate']).toContain(`error="insufficient_scope", scope="${access}"`);
+      }
+    }
+  });
+
+  test('refuses a key where the admin token is needed', async () => {
+    const token = await api.key('acme');
+    for (const { method, path } of guarded().filter((row) => row.access === 'admin')) {
+      expectProblem(await api.call(method, path, { token }), 403, 'forbidden');
+    }
+  });
+
+  test('refuses a key that names another tenant, and takes one that names its own', async () => {
+    const token = await api.key('acme');
+    for (const { method, path } of scoped()) {
+      expectProblem(
+        await api.call(method, path, { token, headers: { 'X-Tenant-Id': 'globex' } }),
+        403,
+        'forbidden',
+      );
+      const own = await api.call(method, path, { token, headers: { 'X-Tenant-Id': 'acme' } });
+      expect([400, 404, 200]).toContain(own.status);
+    }
+  });
+
+  test('asks the admin which tenant is meant', async () => {
+    for (const { method, path } of scoped()) {
+      for (const headers of [{}, { 'X-Tenant-Id': '' }, { 'X-Tenant-Id': 'A B' }, { 'X-Tenant-Id': '*' }]) {
+        expectProblem(await api.admin(method, path, { headers }), 400, 'validation');
+      }
+    }
+  });
+});
+
+describe('what belongs to one tenant', () => {
+  test('does not exist for another: not in a look-up, not in a wait, not in a list', async () => {
+    // Tenants of the same shard and of others.
+    const others = await Promise.all(
+      Array.from({ length: 8 }, async (_, n) => ({
+        tenant: `other-${n}`,
+        token: await api.key(`other-${n}`),
+      })),
+    );
+    const token = await api.key('acme');
+    const job = (await api.call('POST', '/v1/jobs', { token, body: { task: 'echo', tags: ['mine'] } })).json;
+    const flow = (
+      await api.call('POST', '/v1/flows', {
+        token,
+        body: { tree: { task: 'echo', children: [{ task: 'echo' }] } },
+      })
+    ).json;
+    const unknown = 'default.01JZ3QK0M4Y8W6T2N5R7S9V1XC';
+    for (const other of others) {
+      for (const [path, absent] of [
+        [`/v1/jobs/${job.id}`, `/v1/jobs/${unknown}`],
+        [`/v1/jobs/${job.id}?wait=1`, `/v1/jobs/${unknown}?wait=1`],
+        [`/v1/flows/${flow.id}`, `/v1/flows/${unknown}`],
+      ] as const) {
+        const answer = await api.call('GET', path, { token: other.token });
+        expectProblem(answer, 404, 'not_found');
+        // Nothing in the answer tells an object of somebody else from one that never was.
+        const nothing = await api.call('GET', absent, { token: other.token });
+        expect(answer.json.detail.replace(/default\.\w{26}/, '')).toBe(
+          nothing.json.detail.replace(/default\.\w{26}/, ''),
+        );
+      }
+      for (const query of ['', '?tag=mine', `?flowId=${flow.id}`, '?task=echo&queue=default']) {
+        const list = await api.call('GET', `/v1/jobs${query}`, { token: other.token });
+        expect(list.json).toEqual({ jobs: [], nextCursor: null });
+      }
+    }
+    expect((await api.call('GET', `/v1/jobs/${job.id}`, { token })).json.tenant).toBe('acme');
+    expect((await api.call('GET', `/v1/flows/${flow.id}`, { token })).status).toBe(200);
+  });
+
+  test("is the admin's to see when it acts for that tenant", async () => {
+    const headers = { 'X-Tenant-Id': 'acme' };
+    const job = (await api.admin('POST', '/v1/jobs', { headers, body: { task: 'echo' } })).json;
+    expect(job.tenant).toBe('acme');
+    expect((await api.admin('GET', `/v1/jobs/${job.id}`, { headers })).status).toBe(200);
+    const elsewhere = await api.admin('GET', `/v1/jobs/${job.id}`, { headers: { 'X-Tenant-Id': 'globex' } });
+    expectProblem(elsewhere, 404, 'not_found');
+  });
+
+  test('does not follow a cursor of another tenant', async () => {
+    const first = await api.key('first');
+    const second = await api.key('second');
+    for (let n = 0; n < 3; n++) await api.call('POST', '/v1/jobs', { token: first, body: { task: 'echo' } });
+    const { json } = await api.call('GET', '/v1/jobs?limit=1', { token: first });
+    expect(json.nextCursor).not.toBeNull();
+    const answer = await api.call('GET', `/v1/jobs?cursor=${encodeURIComponent(json.nextCursor)}`, {
+      token: second,
+    });
+    expect(answer.status === 400 || answer.json.jobs.length === 0).toBe(true);
+  });
+});
+
+test('the tenant never comes from a body or a query', async () => {
+  const token = await api.key('acme');
+  expectProblem(
+    await api.call('POST', '/v1/jobs', { token, body: { task: 'echo', tenant: 'globex' } }),
+    400,
+    'validation',
+  );
+  expectProblem(await api.call('GET', '/v1/jobs?tenant=globex', { token }), 400, 'validation');
+});
+
+test('an expired key opens nothing', async () => {
+  const expiresAt = new Date(Date.now() + 300).toISOString();
+  const made = await api.admin('POST', '/v1/tenants/acme/keys', {
+    body: { scopes: ['jobs:read'], expiresAt },
+  });
+  const token = made.json.secret as string;
+  let answer = await api.call('GET', '/v1/jobs', { token });
+  while (answer.status === 200) answer = await api.call('GET', '/v1/jobs', { token });
+  expectProblem(answer, 401, 'unauthenticated');
+  expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(expiresAt));
+});

@@ -1,0 +1,106 @@
+import { expect, test } from '@jest/globals';
+import type { Express } from 'express';
+import type { Engine } from '../../queues/engine.ts';
+import { createApp } from '../../src/api/app.ts';
+import { createApiMetrics } from '../../src/api/metrics.ts';
+import { expressPath } from '../../src/api/mount.ts';
+import { openApiDocument } from '../../src/api/openapi.ts';
+import { routeTable } from '../../src/api/route-table.ts';
+import { createLogger } from '../../src/shared/logger.ts';
+import { apiSettings } from '../../src/shared/settings.ts';
+
+/** Routes touch the engine only when they are called, and here none is. */
+const engine = {} as Engine;
+
+const document = openApiDocument(routeTable({ engine }, createApiMetrics())) as any;
+const operations = Object.entries(document.paths as Record<string, Record<string, any>>).flatMap(
+  ([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
+);
+
+function mountedRoutes(app: Express): string[] {
+  const stack = app.router.stack as unknown as {
+    route?: { path: string; methods: Record<string, boolean> };
+  }[];
+  return stack.flatMap(({ route }) =>
+    route === undefined ? [] : Object.keys(route.methods).map((method) => `${method} ${route.path}`),
+  );
+}
+
+test('every mounted route is in the document and the other way round', () => {
+  const app = createApp({
+    engine,
+    settings: apiSettings({ WAGGLE_ADMIN_TOKEN: 'x'.repeat(16) }),
+    logger: createLogger({ level: 'silent', name: 'test' }),
+  });
+  const documented = operations.map(({ path, method }) => `${method} ${expressPath(path)}`);
+  expect(mountedRoutes(app).sort()).toEqual(documented.sort());
+  expect(documented.length).toBeGreaterThanOrEqual(14);
+});
+
+test('the document has the members OpenAPI 3.1 requires', () => {
+  expect(document.openapi).toBe('3.1.0');
+  expect(document.info).toEqual({ title: 'Waggle', version: '1', description: expect.any(String) });
+  const declaredTags = document.tags.map((tag: { name: string }) => tag.name);
+  const ids = operations.map(({ operation }) => operation.operationId);
+  expect(new Set(ids).size).toBe(ids.length);
+  for (const { operation } of operations) {
+    expect(declaredTags).toEqual(expect.arrayContaining(operation.tags));
+    expect(Object.keys(operation.responses).length).toBeGreaterThan(0);
+    for (const [status, response] of Object.entries<any>(operation.responses)) {
+      expect(status).toMatch(/^[2-5]\d\d$/);
+      expect(response.description).not.toBe('');
+      if (Number(status) >= 400) expect(Object.keys(response.content)).toEqual(['application/problem+json']);
+    }
+    for (const requirement of operation.security) {
+      for (const scheme of Object.keys(requirement))
+        expect(document.components.securitySchemes).toHaveProperty(scheme);
+    }
+  }
+});
+
+test('path parameters are declared where they stand, and parameters only once', () => {
+  for (const { path, operation } of operations) {
+    const parameters = (operation.parameters ?? []) as {
+      name: string;
+      in: string;
+      required: boolean;
+      schema: object;
+    }[];
+    const inPath = [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]);
+    const declared = parameters.filter((parameter) => parameter.in === 'path');
+    expect(declared.map((parameter) => parameter.name)).toEqual(inPath);
+    expect(declared.every((parameter) => parameter.required)).toBe(true);
+    const names = parameters.map((parameter) => `${parameter.in} ${parameter.name.toLowerCase()}`);
+    expect(new Set(names).size).toBe(names.length);
+    for (const parameter of parameters) expect(parameter.schema).toEqual(expect.any(Object));
+  }
+});
+
+test('every reference leads to a component, and every component is referred to', () => {
+  const references = [...JSON.stringify(document).matchAll(/"\$ref":"([^"]+)"/g)].map(
+    (match) => match[1] ?? '',
+  );
+  const components = Object.keys(document.components.schemas).map((name) => `#/components/schemas/${name}`);
+  expect([...new Set(references)].sort()).toEqual(components.sort());
+  for (const name of Object.keys(document.components.schemas)) expect(name).toMatch(/^[A-Za-z0-9._-]+$/);
+});
+
+test('nothing of another dialect is left in the schemas', () => {
+  const text = JSON.stringify(document);
+  for (const keyword of ['$defs', '$schema', '"nullable"', '#/definitions'])
+    expect(text).not.toContain(keyword);
+});
+
+test('bodies and filters are documented in full', () => {
+  const { schemas } = document.components;
+  expect(Object.keys(schemas.JobRequest.properties)).toEqual(
+    expect.arrayContaining(['task', 'payload', 'backoff']),
+  );
+  expect(schemas.JobRequest.required).toEqual(['task']);
+  expect(schemas.BatchRequest.properties.jobs.items).toEqual({ $ref: '#/components/schemas/JobRequest' });
+  expect(schemas.FlowTree.properties.children.items).toEqual({ $ref: '#/components/schemas/FlowTree' });
+  const list = document.paths['/v1/jobs'].get.parameters.map((parameter: { name: string }) => parameter.name);
+  expect(list).toEqual(
+    expect.arrayContaining(['state', 'task', 'queue', 'tag', 'limit', 'cursor', 'X-Tenant-Id']),
+  );
+});

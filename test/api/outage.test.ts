@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
+import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
+import { eventually } from '../support/eventually.ts';
+import { ADMIN_TOKEN, startApi } from './support/api.ts';
+import type { Answer, Api, CallOptions } from './support/api.ts';
+import { expectProblem } from './support/problems.ts';
+
+let redis: EmbeddedRedis;
+let api: Api;
+
+beforeAll(async () => {
+  redis = await startEmbeddedRedis();
+  api = await startApi(redis.url);
+});
+afterAll(async () => {
+  await api.stop();
+  await redis.stop();
+});
+
+const TENANT = { 'X-Tenant-Id': 'acme' };
+const calls: [string, string, CallOptions][] = [
+  ['GET', '/readyz', {}],
+  ['POST', '/v1/jobs', { body: { task: 'echo' }, headers: TENANT }],
+  ['POST', '/v1/jobs', { body: { task: 'echo' }, headers: { ...TENANT, Prefer: 'wait=30' } }],
+  ['POST', '/v1/jobs/batch', { body: { jobs: [{ task: 'echo' }] }, headers: TENANT }],
+  ['GET', '/v1/jobs', { headers: TENANT }],
+  ['GET', '/v1/jobs/default.01JZ3QK0M4Y8W6T2N5R7S9V1XC', { headers: TENANT }],
+  ['GET', '/v1/jobs/default.01JZ3QK0M4Y8W6T2N5R7S9V1XC?wait=30', { headers: TENANT }],
+  ['POST', '/v1/flows', { body: { tree: { task: 'echo', children: [{ task: 'echo' }] } }, headers: TENANT }],
+  ['GET', '/v1/flows/default.01JZ3QK0M4Y8W6T2N5R7S9V1XC', { headers: TENANT }],
+  ['GET', '/v1/tenants', {}],
+  ['GET', '/v1/tenants/acme', {}],
+  ['PUT', '/v1/tenants/acme', { body: { weight: 2 } }],
+  ['POST', '/v1/tenants/acme/keys', { body: {} }],
+  ['GET', '/dashboard/api/queues', {}],
+];
+
+test('without Redis every route says so soon, nothing hangs, and it recovers by itself', async () => {
+  const key = await api.key('acme');
+  const before = await Promise.all(
+    calls.map(([method, path, options]) => quick(method, path, { ...options })),
+  );
+  expect(before.filter((answer) => answer.status >= 500).map((answer) => answer.text)).toEqual([]);
+  // A long poll that is under way when Redis goes away must not be forgotten either.
+  const { json: held } = await api.admin('POST', '/v1/jobs', {
+    body: { task: 'echo', delayMs: 60_000 },
+    headers: TENANT,
+  });
+  const poll = api.admin('GET', `/v1/jobs/${held.id}?wait=6`, { headers: TENANT });
+
+  const { port } = redis;
+  await redis.stop();
+  await eventually('the loss is noticed', async () => (await api.call('GET', '/readyz')).status === 503);
+  for (const [method, path, options] of calls) {
+    const startedAt = performance.now();
+    const answer = await api.admin(method, path, options);
+    expectProblem(answer, 503, 'redis_unavailable');
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+    expect(performance.now() - startedAt).toBeLessThan(2000);
+  }
+  expectProblem(await api.call('GET', '/v1/jobs', { token: key }), 503, 'redis_unavailable');
+  expect((await api.call('GET', '/livez')).status).toBe(200);
+  expect((await api.call('GET', '/metrics')).status).toBe(200);
+  // Bad input is still told apart from an outage.
+  expect((await api.admin('POST', '/v1/jobs', { body: { task: 1 }, headers: TENANT })).status).toBe(400);
+  expect([200, 404, 503]).toContain((await poll).status);
+
+  redis = await startEmbeddedRedis({ port });
+  await eventually('it recovers', async () => (await api.call('GET', '/readyz')).status === 200, 15_000);
+  for (const [method, path, options] of calls) {
+    expect((await quick(method, path, options)).status).toBeLessThan(500);
+  }
+  const listed = await api.admin('GET', '/v1/jobs', { headers: TENANT });
+  expect(listed.json.jobs.length).toBeGreaterThan(0);
+}, 60_000);
+
+test('started without Redis it says what is wrong', async () => {
+  const unreachable = await startEmbeddedRedis();
+  await unreachable.stop();
+  const { startEntry } = await import('./support/process.ts');
+  const ended = startEntry('src/main.ts', {
+    REDIS_URL: unreachable.url,
+    PORT: '0',
+    WAGGLE_ADMIN_TOKEN: ADMIN_TOKEN,
+  });
+  expect(await ended.exited).toBe(1);
+  expect(ended.lines.join('\n')).toMatch(/redis/i);
+});
+
+/** A call that does not wait for a job: nobody runs any here. */
+function quick(method: string, path: string, options: CallOptions): Promise<Answer> {
+  const headers = { ...options.headers, Prefer: 'wait=0' };
+  return api.admin(method, path.replace('?wait=30', ''), { ...options, headers });
+}

@@ -1,0 +1,69 @@
+import { Router } from 'express';
+import type { Request, Response } from 'express';
+import { readBytes } from '../api/http/body.ts';
+import { WaggleError } from '../shared/errors.ts';
+import type { LoginThrottle } from './login-throttle.ts';
+import { loginPage, logoutPage } from './pages.ts';
+import { mayActWithCookie } from './same-origin.ts';
+import type { Sessions } from './session.ts';
+
+const MAX_FORM_BYTES = 8 * 1024;
+
+export interface LoginDeps {
+  /** Where the dashboard is mounted. */
+  path: string;
+  sessions: Sessions;
+  throttle: LoginThrottle;
+  isAdminToken: (token: string) => boolean;
+}
+
+/** Login and logout for a browser. The token travels in the body of one POST and is then replaced by a session. */
+export function loginRoutes({ path, sessions, throttle, isAdminToken }: LoginDeps): Router {
+  const router = Router();
+
+  router.get('/login', (_req, res) => sendPage(res, 200, loginPage(path)));
+
+  router.post('/login', async (req, res) => {
+    if (!mayActWithCookie(req)) throw fromElsewhere();
+    const token = await submittedToken(req);
+    const address = req.socket.remoteAddress ?? '';
+    const waitMs = throttle.waitMs(address);
+    if (waitMs > 0) {
+      res.setHeader('Retry-After', Math.ceil(waitMs / 1000));
+      sendPage(res, 429, loginPage(path, 'Too many wrong tokens. Try again in a minute.'));
+    } else if (isAdminToken(token)) {
+      sessions.start(req, res);
+      res.redirect(303, path);
+    } else {
+      throttle.failed(address);
+      res.setHeader('WWW-Authenticate', 'Bearer realm="waggle"');
+      sendPage(res, 401, loginPage(path, 'That is not the admin token.'));
+    }
+  });
+
+  router.get('/logout', (_req, res) => sendPage(res, 200, logoutPage(path)));
+
+  router.post('/logout', (req, res) => {
+    if (!mayActWithCookie(req)) throw fromElsewhere();
+    sessions.end(res);
+    res.redirect(303, `${path}/login`);
+  });
+
+  return router;
+}
+
+function fromElsewhere(): WaggleError {
+  return new WaggleError('forbidden', 'This request comes from another site.');
+}
+
+async function submittedToken(req: Request): Promise<string> {
+  if (!/^application\/x-www-form-urlencoded\s*(;|$)/i.test(req.headers['content-type'] ?? '')) {
+    throw new WaggleError('unsupported_media_type', 'Send the form as application/x-www-form-urlencoded.');
+  }
+  const form = await readBytes(req, MAX_FORM_BYTES);
+  return new URLSearchParams(form.toString('utf8')).get('token') ?? '';
+}
+
+function sendPage(res: Response, status: number, html: string): void {
+  res.status(status).setHeader('Cache-Control', 'no-store').type('html').send(html);
+}

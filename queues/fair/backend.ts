@@ -1,20 +1,66 @@
 import { randomUUID } from 'node:crypto';
 import { QueueKeys, RedisQueueBackend } from 'bullmq';
-import type { Job, QueueBaseOptions, RedisConnection } from 'bullmq';
+import type { IRedisClient, Job, QueueBaseOptions, RedisConnection } from 'bullmq';
 import { fairVersion } from './connection.ts';
+import { decodePause, encodeLimits } from './group-limits.ts';
+import type { GroupLimits } from './group-limits.ts';
 import type { UnprioritizedPlace } from './scripts.ts';
 
 /** Queue options as the Redis backend has them. */
 export type RedisQueueOptions = QueueBaseOptions & { prefix?: string };
 
-/** What `fail-waiting.lua` answers for a job that is not waiting. */
-const NOT_WAITING = -100;
+/**
+ * What a new job does when its key is taken: wait in order of arrival; be refused; take the place of those that wait; or
+ * that and have those stopped that run.
+ */
+export const KEY_STRATEGIES = ['queue', 'reject', 'replace-waiting', 'cancel-running'] as const;
+export type KeyStrategy = (typeof KEY_STRATEGIES)[number];
+
+/** Why a job of a group has not started; times in ms of Redis' clock. */
+export interface Explanation {
+  now: number;
+  /** Jobs of the group that run before it; absent when it does not wait. */
+  place?: number;
+  /** Jobs of its key that were blocked before it; absent when its key does not block it. */
+  blocked?: number;
+  /** The jobs that hold its key, when that blocks it. */
+  holders?: string[];
+  /** Groups that are served before its own; absent while its group may not start anything. */
+  groupsAhead?: number;
+  /** -1 without end; may lie in the past. */
+  pausedUntil?: number;
+  /** Of the group over all queues, and of the group in this queue: running jobs, their limit, the next token. */
+  gates: { run: number; max?: number; due?: number }[];
+  queuePaused: boolean;
+  /** The queue's global concurrency in BullMQ, and how many jobs are active in it. */
+  concurrency?: number;
+  active: number;
+}
+
+/** Groups per script when the limits of `*` changed: about a millisecond each time. */
+const SETTLED_AT_ONCE = 50;
+
+/** What `reject.lua` answers for a job whose key is taken. */
+const KEY_BUSY = -120;
+
+/** A job with the strategy `reject` was not added, because its key is taken. */
+export class KeyBusyError extends Error {
+  constructor() {
+    super('Another job of this key runs or waits');
+    this.name = 'KeyBusyError';
+  }
+}
+
+/** What `fail-waiting.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
+const NOT_TO_FAIL = -100;
 
 /**
  * BullMQ's Redis backend with a fair wait list. Each operation runs BullMQ's own script behind a prelude that keeps
  * waiting jobs per group (see `lua/ring/base.lua`); everything else is inherited.
  */
 export class FairQueueBackend extends RedisQueueBackend {
+  /** Slots that had to be mended so far; see {@link repairSlots}. */
+  repairs = 0;
   readonly #unprioritized: UnprioritizedPlace;
 
   constructor(
@@ -59,9 +105,11 @@ export class FairQueueBackend extends RedisQueueBackend {
     return super.addJob(...args);
   }
 
-  override addJobs(...args: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
+  /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */
+  override async addJobs(...args: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
     for (const entry of args[0]) assertGroup(entry.job.opts);
-    return super.addJobs(...args);
+    const ids: (string | number)[] = await super.addJobs(...args);
+    return ids.map((id) => (id === KEY_BUSY ? '' : String(id)));
   }
 
   override addFlow(
@@ -78,6 +126,22 @@ export class FairQueueBackend extends RedisQueueBackend {
     return super.addJobScheduler(...args);
   }
 
+  /** BullMQ's own, and {@link repairSlots}: so whatever occupies a slot wrongly gives it back within one stalled interval. */
+  override async moveStalledJobsToWait(
+    ...args: Parameters<RedisQueueBackend['moveStalledJobsToWait']>
+  ): ReturnType<RedisQueueBackend['moveStalledJobsToWait']> {
+    const stalled = await super.moveStalledJobsToWait(...args);
+    const { released, adopted, keys } = await this.repairSlots();
+    this.repairs += released + adopted + keys;
+    return stalled;
+  }
+
+  override finishedErrors(
+    ...args: Parameters<RedisQueueBackend['finishedErrors']>
+  ): ReturnType<RedisQueueBackend['finishedErrors']> {
+    return args[0].code === KEY_BUSY ? new KeyBusyError() : super.finishedErrors(...args);
+  }
+
   override async isJobInState(state: string, jobId: string): Promise<boolean> {
     // The inherited method reads the list from TypeScript; waiting jobs are in no such list.
     if (state === 'wait' || state === 'waiting') return (await this.getState(jobId)) === 'waiting';
@@ -86,24 +150,58 @@ export class FairQueueBackend extends RedisQueueBackend {
   }
 
   /**
-   * Sets a group's weight in every queue under this backend's prefix, from the next pick on. Under contention a group
-   * gets runs in proportion to its weight. The weight of group `*` is that of all groups without one of their own (1 at
-   * first); each of them takes a change of it up when it next has a first waiting job.
-   * @param weight from 0.001 to 1000
-   * @throws RangeError for another weight
+   * Sets everything that decides about a group, in every queue under this backend's prefix, from the next pick on; what
+   * is not given is not limited. Null gives the group what group `*` has: the limits of all groups without their own.
+   * @throws RangeError for a weight, a limit or a rate out of its range
    */
-  async setGroupWeight(groupId: string, weight: number): Promise<void> {
-    if (!(weight >= 0.001 && weight <= 1000))
-      throw new RangeError(`weight must be from 0.001 to 1000, not ${weight}`);
+  async setGroupLimits(groupId: string, limits: GroupLimits | null): Promise<void> {
+    await this.#changeLimits(groupId, 'limits', limits === null ? '' : encodeLimits(limits));
+  }
+
+  /** Starts no job of a group for `forMs`, or until it is resumed. What runs goes on; its other limits stay. */
+  async pauseGroup(groupId: string, forMs: number | null = null): Promise<void> {
+    if (forMs !== null && !(Number.isSafeInteger(forMs) && forMs >= 0))
+      throw new RangeError(`forMs must be a whole number of ms, not ${forMs}`);
+    await this.#changeLimits(groupId, 'pause', forMs ?? -1);
+  }
+
+  async resumeGroup(groupId: string): Promise<void> {
+    await this.#changeLimits(groupId, 'pause', '');
+  }
+
+  /** Until when a group is paused, in ms of Redis' clock: Infinity without end, null when it is not. */
+  async getGroupPause(groupId: string): Promise<number | null> {
+    const client = await this.queue.client;
+    const [own, others] = await client.hmget(`${this.redisPrefix}::fair:limits`, groupId, '*');
+    return decodePause(own ?? null, others ?? null);
+  }
+
+  /** What decides about a waiting job of a group, as of now. */
+  async explainWaiting(groupId: string, jobId: string): Promise<Explanation> {
+    const client = await this.queue.client;
+    const args = [this.toKey('fair:idx'), this.toKey(''), groupId, jobId];
+    return JSON.parse((await this.execCommand(client, 'explain', args)) as string) as Explanation;
+  }
+
+  /** How many jobs of a group wait in all queues of the prefix; delayed ones are not counted. */
+  async countWaitingInPrefix(groupId: string): Promise<number> {
     const client = await this.queue.client;
     const prefix = `${this.redisPrefix}:`;
-    await this.execCommand(client, 'setWeight', [
-      `${prefix}:fair:weights`,
-      `${prefix}:fair:queues`,
-      prefix,
-      groupId,
-      weight,
-    ]);
+    return Number(await this.execCommand(client, 'countWaiting', [`${prefix}:fair:queues`, prefix, groupId]));
+  }
+
+  /**
+   * Compares the slots of groups with limits with the jobs that are active in this queue, and mends what differs;
+   * the same for the keys of jobs.
+   * @returns how many slots were given back and taken, and how many keys given back; all 0 unless something went wrong
+   */
+  async repairSlots(): Promise<{ released: number; adopted: number; keys: number }> {
+    const client = await this.queue.client;
+    const [released = 0, adopted = 0, keys = 0] = (await this.execCommand(client, 'repairSlots', [
+      this.toKey('fair:idx'),
+      this.toKey(''),
+    ])) as number[];
+    return { released, adopted, keys };
   }
 
   /** How many jobs of a group wait in this queue, prioritized ones included; delayed ones are not counted. */
@@ -124,35 +222,93 @@ export class FairQueueBackend extends RedisQueueBackend {
     return Number(await this.execCommand(client, 'runnableWeight', [this.toKey('fair:ring')]));
   }
 
+  async #changeLimits(groupId: string, kind: 'limits' | 'pause', value: string | number): Promise<void> {
+    const client = await this.queue.client;
+    const prefix = `${this.redisPrefix}:`;
+    const names = (await this.execCommand(client, 'setLimits', [
+      `${prefix}:fair:limits`,
+      `${prefix}:fair:queues`,
+      prefix,
+      groupId,
+      kind,
+      value,
+    ])) as string[];
+    if (groupId !== '*') return;
+    // Any number of groups may go by these limits, too many for one script.
+    for (const name of names) await this.#settleAll(client, `${prefix}${name}:`);
+  }
+
+  async #settleAll(client: IRedisClient, base: string): Promise<void> {
+    let cursor = '0';
+    do {
+      const args = [`${base}fair:idx`, base, cursor, SETTLED_AT_ONCE];
+      cursor = String(await this.execCommand(client, 'settleGroups', args));
+    } while (cursor !== '0');
+  }
+
   /**
    * Records a job that has not started (waiting, delayed or waiting for children) as failed, at once, by the rules of
    * any failure: its parent, events and deduplication follow. It spends no attempt.
    * @returns false when the job is active, finished or gone; nothing has changed then
    */
-  async failWaiting(job: Job, reason: string): Promise<boolean> {
-    const token = randomUUID();
+  failWaiting(job: Job, reason: string): Promise<boolean> {
+    return this.#failAs('failWaiting', job, reason);
+  }
+
+  /**
+   * Records a job as failed that a newer one of its key supersedes and that has had its grace; its worker, if it has one,
+   * can record nothing any more.
+   * @returns false when the job is not to be cancelled, or not yet; nothing has changed then
+   */
+  failCancelled(job: Job, reason: string): Promise<boolean> {
+    return this.#failAs('failCancelled', job, reason);
+  }
+
+  /**
+   * Jobs that newer ones of their key have put an end to: `unstarted` ones are to be given to {@link failWaiting},
+   * `overdue` ones to {@link failCancelled}. Whoever adds jobs with such strategies, or runs workers, looks now and then.
+   */
+  async getDueCancels(most = 100): Promise<{ unstarted: string[]; overdue: string[] }> {
+    const client = await this.queue.client;
+    const base = this.toKey('');
+    const keys = [this.toKey('fair:superseded'), this.toKey('fair:cancels')];
+    const found = (await this.execCommand(client, 'dueCancels', [...keys, base, most])) as string[][];
+    return { unstarted: found[0] ?? [], overdue: found[1] ?? [] };
+  }
+
+  /** The channel on which this prefix says `<queue>:<job id>` of an active job that is to stop. */
+  get cancelChannel(): string {
+    return `${this.redisPrefix}:cancel`;
+  }
+
+  async #failAs(command: string, job: Job, reason: string): Promise<boolean> {
     const args = this.moveToFinishedArgs(
       job,
       reason,
       'failedReason',
       job.opts.removeOnFail,
       'failed',
-      token,
+      randomUUID(),
       Date.now(),
       false,
     );
     const client = await this.queue.client;
-    const code = Number(await this.execCommand(client, 'failWaiting', args));
-    if (code === NOT_WAITING) return false;
-    if (code < 0)
-      throw this.finishedErrors({ code, jobId: job.id ?? '', command: 'failWaiting', state: 'waiting' });
+    const code = Number(await this.execCommand(client, command, args));
+    if (code === NOT_TO_FAIL) return false;
+    if (code < 0) throw this.finishedErrors({ code, jobId: job.id ?? '', command, state: 'waiting' });
     return true;
   }
 }
 
-/** @throws TypeError when the option `group` is there and not `{ id: string }` */
+/** @throws TypeError when the option `group` is there and not what {@link GroupOptions} says */
 function assertGroup(options: object | undefined): void {
-  const group = (options as { group?: { id?: unknown } | null } | undefined)?.group;
-  if (group !== undefined && typeof group?.id !== 'string')
-    throw new TypeError('The job option group must be { id: string }');
+  const group = (options as { group?: Record<string, unknown> | null } | undefined)?.group;
+  if (group === undefined) return;
+  const { id, key, keyLimit = 1, keyStrategy = 'queue' } = group ?? {};
+  if (typeof id !== 'string') throw new TypeError('The job option group must be { id: string }');
+  if (key !== undefined && typeof key !== 'string') throw new TypeError('group.key must be a string');
+  if (!Number.isSafeInteger(keyLimit) || Number(keyLimit) < 1)
+    throw new TypeError('group.keyLimit must be a whole number from 1');
+  if (!KEY_STRATEGIES.includes(keyStrategy as KeyStrategy))
+    throw new TypeError(`group.keyStrategy must be one of ${KEY_STRATEGIES.join(', ')}`);
 }

@@ -1,15 +1,22 @@
 import { createIORedisClient, isIRedisClient } from 'bullmq';
 import type { BackendFactory, IRedisClient, JobsOptions, QueueBaseOptions, RedisConnection } from 'bullmq';
 import { FairQueueBackend } from './backend.ts';
-import type { RedisQueueOptions } from './backend.ts';
+import type { KeyStrategy, RedisQueueOptions } from './backend.ts';
 import { fairConnection } from './connection.ts';
 import type { UnprioritizedPlace } from './scripts.ts';
 
-export { FairQueueBackend } from './backend.ts';
+export { FairQueueBackend, KeyBusyError } from './backend.ts';
+export type { Explanation } from './backend.ts';
+export type { GroupLimits, GroupRate, QueueLimits } from './group-limits.ts';
 
 /** The option by which a job joins a group; a job without it belongs to the group of all ungrouped jobs. */
 export interface GroupOptions {
   id: string;
+  /** Jobs of a group with the same key run one after the other in order of arrival, `keyLimit` (1) at a time. */
+  key?: string;
+  keyLimit?: number;
+  /** `queue` unless given; `reject` throws {@link KeyBusyError}. The last two need {@link FairQueueBackend.getDueCancels}. */
+  keyStrategy?: KeyStrategy;
 }
 
 /** BullMQ's job options with a group. */

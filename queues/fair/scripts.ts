@@ -48,14 +48,53 @@ local PLAIN_MIN, PLAIN_MAX, OTHER_MIN, OTHER_MAX = '2251799813685248', '+inf', '
 `,
 } satisfies Record<UnprioritizedPlace, string>;
 
-const RING = ['ring/base', 'ring/enter', 'ring/pick', 'ring/take'];
+/** Parts inside one function that builds them on its first call: who meets no such group does not pay for them. */
+const lazily = (name: string, parts: string[]): string =>
+  `local ${name}Memo\nlocal function ${name}()\nif ${name}Memo then return ${name}Memo end\n${parts.map(lua).join('\n')}\nend`;
+
+const limits = lazily('limits', ['ring/options', 'ring/enter', 'ring/limits']);
+const keys = lazily('keys', ['ring/options', 'ring/enter', 'ring/keys']);
+
+/** The parts in the order in which they need each other; `limits` and `keys` are made of several files, see above. */
+const RING = [
+  'ring/base',
+  'limits',
+  'keys',
+  'ring/enter',
+  'ring/replace',
+  'ring/options',
+  'ring/take',
+  'ring/place',
+  'ring/pick',
+];
+
+const ADD = ['add', 'ring/base', 'limits', 'keys', 'ring/enter', 'ring/replace', 'add-place', 'reject'];
 
 /** A script's lean twin behind the parts of the ring that it needs. */
 const leanTwins: Record<string, string[]> = {
-  addStandardJob: ['add', 'ring/base', 'ring/enter', 'add-place'],
-  addPrioritizedJob: ['add', 'ring/base', 'ring/enter', 'add-place'],
-  moveToActive: ['ring/base', 'ring/pick', 'claim', 'start'],
-  moveToFinished: ['ring/base', 'ring/pick', 'claim', 'finish'],
+  addStandardJob: ADD,
+  addPrioritizedJob: ADD,
+  moveToActive: ['ring/base', 'limits', 'ring/pick', 'claim', 'start'],
+  moveToFinished: ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'finish'],
+};
+
+/** Other scripts that add a job; it may have to be refused. */
+const REFUSING = new Set(['addStandardJob', 'addPrioritizedJob', 'addDelayedJob', 'addParentJob']);
+
+/**
+ * When a job of a key stops holding it: `finish`, when it leaves the active list; `remove`, also when it is taken from
+ * anywhere else; `keep`, not in this script.
+ */
+const keyRules: Record<string, 'finish' | 'remove'> = {
+  moveToFinished: 'finish',
+  failWaiting: 'finish',
+  failCancelled: 'finish',
+  moveToWaitingChildren: 'finish',
+  removeJob: 'remove',
+  removeUnprocessedChildren: 'remove',
+  cleanJobsInSet: 'remove',
+  drain: 'remove',
+  obliterate: 'remove',
 };
 
 /** The two adds have the same KEYS in another order. */
@@ -64,9 +103,11 @@ const keysOfAdds: Record<string, string> = {
   addPrioritizedJob: 'local META, ID, EVENTS, MARKER, PC = KEYS[2], KEYS[3], KEYS[8], KEYS[1], KEYS[9]',
 };
 
+const part = (name: string): string => ({ limits, keys })[name] ?? lua(name);
+
 const composed = new Map<UnprioritizedPlace, Script[]>();
 
-/** All scripts of the fair backend: BullMQ's under their own names, and `failWaiting`, `setWeight`, `runnableWeight`. */
+/** All scripts of the fair backend: BullMQ's under their own names, and some of its own. */
 export function fairScripts(unprioritized: UnprioritizedPlace): Script[] {
   const scripts = composed.get(unprioritized) ?? composeScripts(unprioritized, leanTwins);
   composed.set(unprioritized, scripts);
@@ -80,19 +121,27 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
   if (!finish)
     throw new Error('BullMQ has no script moveToFinished: its version does not fit the fair backend');
 
-  const script = (name: string, keys: number, parts: string[], last = ''): Script => {
-    const content = [bands[unprioritized], keysOfAdds[name] ?? '', ...parts.map(lua), last].join('\n');
-    return { name, keys, content };
+  const script = (name: string, keyCount: number, parts: string[], last = ''): Script => {
+    const rule = `local KEY_RULE = '${keyRules[name] ?? 'keep'}'`;
+    const content = [bands[unprioritized], rule, keysOfAdds[name] ?? '', ...parts.map(part), last].join('\n');
+    return { name, keys: keyCount, content };
   };
   const bullmq = [...stock.values()].filter(({ name }) => !name.startsWith('relay'));
   return [
-    ...bullmq.map(({ name, keys, content }) => {
+    ...bullmq.map(({ name, keys: keyCount, content }) => {
       const twin = twins[name] ?? [];
       const rest = RING.filter((part) => !twin.includes(part));
-      return script(name, keys, [...twin, ...rest, 'virtual'], content);
+      const refusal = REFUSING.has(name) && !twin.includes('reject') ? ['reject'] : [];
+      return script(name, keyCount, [...twin, ...rest, ...refusal, 'virtual'], content);
     }),
     script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
-    script('setWeight', 2, [...RING, 'set-weight']),
+    script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
+    script('dueCancels', 2, ['due-cancels']),
+    script('explain', 1, [...RING, 'explain']),
+    script('setLimits', 2, [...RING, 'set-limits']),
+    script('settleGroups', 1, [...RING, 'settle-groups']),
+    script('countWaiting', 1, ['ring/base', 'count-waiting']),
+    script('repairSlots', 1, [...RING, 'repair-slots']),
     script('runnableWeight', 1, [...RING, 'runnable-weight']),
   ];
 }

@@ -3,8 +3,7 @@ if unplaced then
   if not unplaced.isNew then
     place(unplaced.base, unplaced.group, unplaced.jobId, unplaced.score)
   else
-    enterRing(unplaced.base, unplaced.group)
-    if not unplaced.paused then
+    if enterRing(unplaced.base, unplaced.group) and not unplaced.paused then
       native('ZADD', MARKER, 0, '0')
     end
   end

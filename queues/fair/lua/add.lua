@@ -1,6 +1,6 @@
 --[[
   The lean twin of BullMQ's addStandardJob and addPrioritizedJob for the plain case: no parent, no deduplication, no
-  scheduler, not lifo, in a queue without a concurrency limit. Everything else falls through (`break`) to BullMQ's own
+  scheduler, no key, not lifo, in a queue without a concurrency limit. Everything else falls through (`break`) to BullMQ's own
   script, which follows; nothing has been written then.
 
   Effects and events are BullMQ's: the job's hash, `added` and `waiting` events. The marker is set when the group had
@@ -16,6 +16,10 @@ local unplaced
 repeat
   local args, opts = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[3])
   if args[5] or args[6] or args[8] or opts['de'] or opts['lifo'] then
+    break
+  end
+  local group = type(opts['group']) == 'table' and opts['group']
+  if group and group['key'] then
     break
   end
   local meta = native('HMGET', META, 'paused', 'concurrency', 'opts.maxLenEvents')
@@ -35,8 +39,7 @@ repeat
     'delay', opts['delay'] or 0, 'priority', priority)
   native('XADD', EVENTS, '*', 'event', 'added', 'jobId', jobId, 'name', args[3])
 
-  local group = type(opts['group']) == 'table' and opts['group']['id']
-  group = type(group) == 'string' and group or ''
+  group = group and type(group['id']) == 'string' and group['id'] or ''
   local score
   if PC then
     score = math.min(priority * 0x100000000 + native('INCR', PC) % 0x100000000, HIGHEST)

@@ -15,6 +15,7 @@ if native('EXISTS', base .. jobId) == 0 then
 end
 local found = native('ZREM', base .. 'delayed', jobId) == 1
   or native('ZREM', base .. 'waiting-children', jobId) == 1
+  or native('ZREM', base .. 'fair:superseded', jobId) == 1
   or take(base, groupOfOptions(native('HGET', base .. jobId, 'opts')) or '', jobId)
 if not found then
   return NOT_WAITING

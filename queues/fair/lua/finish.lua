@@ -20,12 +20,12 @@ repeat
   end
   local activeKey, eventsKey, jobKey, base = KEYS[2], KEYS[4], KEYS[12], ARGV[7]
   local jobId, timestamp = ARGV[1], ARGV[2]
-  local meta = native('HMGET', KEYS[9], 'paused', 'concurrency', 'max', 'opts.maxLenEvents')
+  local meta = native('HMGET', KEYS[9], 'paused', 'concurrency', 'max', 'opts.maxLenEvents', 'fair:due')
   -- With a stream kept at length 0, trimming by the XADD would take the event itself.
   if meta[2] or meta[3] or not meta[4] or meta[4] == '0' then
     break
   end
-  local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm')
+  local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk')
   if not job[1] or job[2] or job[3] or job[4] then
     break
   end
@@ -44,6 +44,12 @@ repeat
     native('DEL', lockKey)
     return -3
   end
+  if job[6] then
+    limits().release(base, jobId)
+  end
+  if job[7] then
+    keys().releaseKey(base, jobId)
+  end
   if keep['count'] == 0 then
     native('DEL', lockKey, jobKey, jobKey .. ':logs')
   else
@@ -59,6 +65,9 @@ repeat
     if meta[1] then
       return { 0, 0, 0, 0 }
     end
+    if meta[5] then
+      limits().unpark(base)
+    end
     local next, taken = claimNext(base, activeKey, eventsKey, timestamp, opts)
     if next then
       -- Whoever takes the marker claims and sets it again. Only one that dies in between leaves none while work waits,
@@ -68,11 +77,15 @@ repeat
       end
       return next
     end
-    if delayed then
-      return { 0, 0, 0, delayed / 0x1000 }
+    local due = delayed and delayed / 0x1000
+    if native('EXISTS', base .. 'fair:park') == 1 then
+      due = limits().nextDue(base, timestamp, due)
+    end
+    if due then
+      return { 0, 0, 0, due }
     end
   end
-  if native('EXISTS', base .. 'fair:ring') == 0 and native('EXISTS', activeKey) == 0 then
+  if native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 and native('EXISTS', activeKey) == 0 then
     native('XADD', eventsKey, '*', 'event', 'drained')
   end
   do

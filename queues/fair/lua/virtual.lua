@@ -2,7 +2,8 @@
   The virtual wait list: what BullMQ's own, unchanged scripts see.
 
   Shadows redis.call for the rest of the script. Commands on `wait` and `prioritized` of the script's own queue, and list
-  and sorted set commands on keys of that ending anywhere, are served from the groups' queues; all others pass through
+  and sorted set commands on keys of that ending anywhere, are served from the groups' queues; what leaves `active` gives
+  its slot back; all others pass through
   (ids of jobs, schedulers and deduplication may end like that too). A command that is not served on a virtual key is an
   error, never a silent pass. A job that gets a child is marked, for finish.lua.
 
@@ -27,6 +28,10 @@ local shadow = (function()
 
   -- The hash of the job is gone: look where it waits. Rare, so the walk over the groups is affordable.
   local function findGroup(base, jobId)
+    if native('HEXISTS', base .. 'fair:kj', jobId) == 1 then
+      local _, name = keys().entryOf(base, jobId)
+      return keys().groupOfName(name)
+    end
     for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
       if native('ZSCORE', base .. QUEUE .. group, jobId) then
         return group
@@ -39,7 +44,8 @@ local shadow = (function()
     local jobKey = base .. jobId
     local group = seenGroup[jobKey]
     if group == nil then
-      group = groupOfOptions(seenOptions[jobKey] or native('HGET', jobKey, 'opts')) or findGroup(base, jobId) or ''
+      group, specs[jobKey] = groupOfOptions(seenOptions[jobKey] or native('HGET', jobKey, 'opts'))
+      group = group or findGroup(base, jobId) or ''
       seenGroup[jobKey] = group
     end
     return group
@@ -47,6 +53,10 @@ local shadow = (function()
 
   local function placeOf(base, jobId, plain)
     local score = native('ZSCORE', base .. QUEUE .. groupOf(base, jobId), jobId)
+    if not score then
+      local entry = native('HGET', base .. 'fair:kj', jobId)
+      score = entry and string.match(entry, '^(-?%d+):')
+    end
     if score and isPlain(tonumber(score)) == plain then
       return score
     end
@@ -55,6 +65,36 @@ local shadow = (function()
 
   local function takeFrom(base, jobId, plain)
     return placeOf(base, jobId, plain) and take(base, groupOf(base, jobId), jobId)
+  end
+
+  -- Up to `want` jobs of one kind in a group's queue after the first `skip`; and how many are still to be skipped.
+  local function queuedOf(base, group, plain, backwards, skip, want)
+    local q = base .. QUEUE .. group
+    local low, high = plain and PLAIN_MIN or OTHER_MIN, plain and PLAIN_MAX or OTHER_MAX
+    local here = native('ZCOUNT', q, low, high)
+    if skip >= here then
+      return {}, skip - here
+    end
+    if backwards then
+      return native('ZREVRANGEBYSCORE', q, high, low, 'LIMIT', skip, want), 0
+    end
+    return native('ZRANGEBYSCORE', q, low, high, 'LIMIT', skip, want), 0
+  end
+
+  -- The same among the blocked jobs of a key.
+  local function blockedOf(base, name, plain, backwards, skip)
+    local ids = {}
+    for _, id in ipairs(native(backwards and 'ZREVRANGE' or 'ZRANGE', base .. 'fair:kw::' .. name, 0, -1)) do
+      local place = string.match(native('HGET', base .. 'fair:kj', id) or '', '^(-?%d+):')
+      if place and isPlain(tonumber(place)) == plain then
+        if skip > 0 then
+          skip = skip - 1
+        else
+          ids[#ids + 1] = id
+        end
+      end
+    end
+    return ids, skip
   end
 
   -- The ids from..to (counted from 0 in run order) of the plain or the prioritized jobs.
@@ -69,38 +109,34 @@ local shadow = (function()
     if backwards then
       skip = all - 1 - to
     end
-    local ringRange = backwards and 'ZREVRANGE' or 'ZRANGE'
-    local out, chunk = {}, 0
-    while want > 0 do
-      local members = native(ringRange, base .. 'fair:ring', chunk, chunk + 63)
-      if #members == 0 then
-        break
-      end
+    local range = backwards and 'ZREVRANGE' or 'ZRANGE'
+    local sources = backwards and { 'fair:bk', 'fair:park', 'fair:ring' } or { 'fair:ring', 'fair:park', 'fair:bk' }
+    local out, source, chunk = {}, 1, 0
+    while want > 0 and sources[source] do
+      local kind = sources[source]
+      local members = native(range, base .. sources[source], chunk, chunk + 63)
       chunk = chunk + 64
+      if #members < 64 then
+        source, chunk = source + 1, 0
+      end
       for _, member in ipairs(members) do
-        local _, _, _, _, group = string.match(member, OF_MEMBER)
-        local q = base .. QUEUE .. group
-        local here = native('ZCOUNT', q, plain and PLAIN_MIN or OTHER_MIN, plain and PLAIN_MAX or OTHER_MAX)
-        if skip >= here then
-          skip = skip - here
+        local ids, group
+        if kind == 'fair:bk' then
+          group = keys().groupOfName(member)
+          ids, skip = blockedOf(base, member, plain, backwards, skip)
         else
-          local ids
-          if backwards then
-            ids = native('ZREVRANGEBYSCORE', q, plain and PLAIN_MAX or OTHER_MAX, plain and PLAIN_MIN or OTHER_MIN,
-              'LIMIT', skip, want)
-          else
-            ids = native('ZRANGEBYSCORE', q, plain and PLAIN_MIN or OTHER_MIN, plain and PLAIN_MAX or OTHER_MAX,
-              'LIMIT', skip, want)
-          end
-          skip = 0
-          want = want - #ids
-          for _, id in ipairs(ids) do
+          group = kind == 'fair:park' and member or select(5, string.match(member, OF_MEMBER))
+          ids, skip = queuedOf(base, group, plain, backwards, skip, want)
+        end
+        for _, id in ipairs(ids) do
+          if want > 0 then
             seenGroup[base .. id] = group
             out[#out + 1] = id
+            want = want - 1
           end
-          if want == 0 then
-            break
-          end
+        end
+        if want == 0 then
+          break
         end
       end
     end
@@ -157,6 +193,9 @@ local shadow = (function()
   end
   -- The one place where a job is chosen: by fair shares, prioritized or not.
   function wait.RPOPLPUSH(base, _, activeKey)
+    if native('HGET', base .. 'meta', 'fair:due') then
+      limits().unpark(base)
+    end
     local jobId = pick(base)
     if not jobId then
       return false
@@ -176,7 +215,7 @@ local shadow = (function()
   function wait.LPOS(base, _, jobId)
     local group = groupOf(base, jobId)
     -- The place inside the group; callers ask only whether there is one.
-    return placeOf(base, jobId, true) and native('ZRANK', base .. QUEUE .. group, jobId)
+    return placeOf(base, jobId, true) and (native('ZRANK', base .. QUEUE .. group, jobId) or 0)
   end
   function wait.LINDEX(base, _, index)
     local found = listRange(base, index, index)
@@ -281,7 +320,55 @@ local shadow = (function()
     return n
   end
 
-  local served = { wait = wait, prioritized = prioritized }
+  -- The list itself is BullMQ's. Whatever takes a job off it gives its slot back.
+  local active = setmetatable({}, {
+    __index = function(_, command)
+      return function(_, ...)
+        return native(command, ...)
+      end
+    end,
+  })
+
+  local function releaseSlot(base, jobId)
+    if KEY_RULE ~= 'keep' then
+      releaseKeyOf(base, jobId)
+    end
+    local prefix, queue = string.match(base, OF_QUEUE)
+    if native('HEXISTS', prefix .. ':fair:slots', queue .. ':' .. jobId) == 1 then
+      limits().release(base, jobId)
+    end
+  end
+
+  function active.LREM(base, key, count, jobId)
+    local removed = native('LREM', key, count, jobId)
+    if jobId == '' then
+      for _, id in ipairs(doomed[key] or {}) do
+        releaseSlot(base, id)
+      end
+      doomed[key] = nil
+    elseif removed > 0 then
+      releaseSlot(base, jobId)
+    end
+    return removed
+  end
+  function active.LSET(_, key, index, value)
+    doomed[key] = doomed[key] or {}
+    table.insert(doomed[key], native('LINDEX', key, index))
+    return native('LSET', key, index, value)
+  end
+  function active.LTRIM(base, key, from, to)
+    if tonumber(to) ~= -1 then
+      error('LTRIM is only served as a cut at the head of ' .. key)
+    end
+    local cut = tonumber(from) > 0 and native('LRANGE', key, 0, from - 1) or {}
+    local reply = native('LTRIM', key, from, to)
+    for _, id in ipairs(cut) do
+      releaseSlot(base, id)
+    end
+    return reply
+  end
+
+  local served = { wait = wait, prioritized = prioritized, active = active }
   local listOrSet = { L = true, R = true, Z = true } -- commands by their first letter
   local kinds = {} -- key -> 'wait', 'prioritized' or false
   local own = {} -- key -> whether it is one of the script's own queue
@@ -311,6 +398,25 @@ local shadow = (function()
     return kind and (own[key] or listOrSet[string.sub(command, 1, 1)]) and kind
   end
 
+  -- When the next delayed job is due, or the next parked group: what BullMQ asks to know how long workers may sleep.
+  local function nextDelayed(key)
+    local base, first = string.sub(key, 1, -8), native('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local due = tonumber(native('HGET', base .. 'meta', 'fair:due'))
+    if due and not (first[2] and tonumber(first[2]) <= due * 0x1000) then
+      return { 'fair:due', string.format('%.0f', due * 0x1000) }
+    end
+    return first
+  end
+
+  -- A job that is delayed between two attempts holds its key.
+  local function removeDelayed(key, ...)
+    local removed = native('ZREM', key, ...)
+    for _, jobId in ipairs({ ... }) do
+      releaseKeyOf(string.sub(key, 1, -8), jobId)
+    end
+    return removed
+  end
+
   -- A list of an old BullMQ version renamed to `wait`, on the first resume after an upgrade.
   local function renameToWait(from, key)
     local base = string.sub(key, 1, -5)
@@ -336,6 +442,10 @@ local shadow = (function()
     elseif command == 'SADD' and string.sub(key, -13) == ':dependencies' then
       -- Tells the lean finish that this job's end has children to look at.
       native('HSET', string.sub(key, 1, -14), 'hasChildren', 1)
+    elseif command == 'ZRANGE' and string.sub(key, -8) == ':delayed' and select(3, ...) == 'WITHSCORES' then
+      return nextDelayed(key)
+    elseif KEY_RULE == 'remove' and command == 'ZREM' and string.sub(key, -8) == ':delayed' then
+      return removeDelayed(key, ...)
     elseif command == 'RENAME' and nameOf((...)) == 'wait' then
       return renameToWait(key, (...))
     end

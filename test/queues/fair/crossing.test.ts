@@ -81,7 +81,7 @@ describe('weights', () => {
           await queue.addBulk(Array.from({ length: 60 }, () => ({ name: id, data: {}, opts: inGroup(id) })));
         }
       }
-      await lab.backend(one).setGroupWeight('heavy', 3);
+      await lab.backend(one).setGroupLimits('heavy', { weight: 3 });
       for (const queue of [one, two]) {
         expect(await lab.backend(queue).getRunnableWeight()).toBe(4);
         const names = await lab.pickAll(queue.name, 40);
@@ -97,7 +97,7 @@ describe('weights', () => {
 
   test.each([0, -1, NaN, Infinity, 1001, 0.0001])('%d is refused', async (weight) => {
     await inLab('fair', async (lab) => {
-      await expect(lab.backend(lab.queue()).setGroupWeight('a', weight)).rejects.toThrow(RangeError);
+      await expect(lab.backend(lab.queue()).setGroupLimits('a', { weight })).rejects.toThrow(RangeError);
     });
   });
 });
@@ -216,7 +216,7 @@ describe('hostile ids', () => {
     await inLab('fair', async (lab) => {
       const queue = lab.queue();
       for (const id of groups) {
-        await lab.backend(queue).setGroupWeight(id, 2);
+        await lab.backend(queue).setGroupLimits(id, { weight: 2 });
         await queue.add('j', {}, inGroup(id));
         await queue.add('p', {}, inGroup(id, { priority: 2 }));
         await queue.add('d', {}, inGroup(id, { delay: 1 }));

@@ -108,7 +108,9 @@ class Walk {
         break;
       }
       case 'weight':
-        await this.lab.backend(this.queue).setGroupWeight(GROUPS[operation.group] ?? '', operation.weight);
+        await this.lab
+          .backend(this.queue)
+          .setGroupLimits(GROUPS[operation.group] ?? '', { weight: operation.weight });
         break;
       case 'pick':
         this.#picked((await this.worker.getNextJob('t', { block: false })) as Job | undefined);
@@ -264,7 +266,7 @@ describe('shares', () => {
             const worker = lab.hand();
             const groups = chosen.map((_, i) => `g${i}`);
             for (const [i, weight] of chosen.entries())
-              await lab.backend(queue).setGroupWeight(`g${i}`, weight);
+              await lab.backend(queue).setGroupLimits(`g${i}`, { weight });
             await backlog(queue, groups, 120);
             const served = new Map<string, number>(groups.map((id) => [id, 0]));
             let start = new Map(served);
@@ -289,7 +291,8 @@ describe('shares', () => {
       const base = lab.backend(queue).toKey('');
       const steady = Array.from({ length: 20 }, (_, i) => `s${i}`);
       // Different weights spread the tags, so that the virtual time moves in small steps.
-      for (const [i, id] of steady.entries()) await lab.backend(queue).setGroupWeight(id, 0.7 + i * 0.031);
+      for (const [i, id] of steady.entries())
+        await lab.backend(queue).setGroupLimits(id, { weight: 0.7 + i * 0.031 });
       await backlog(queue, steady, 45);
       for (let i = 0; i < 60; i++) await pick(worker);
       const virtualTime = async () => (await fairState(lab.redis, base)).ring[0]?.tag ?? 0;
@@ -347,10 +350,10 @@ describe('shares', () => {
     await inLab('fair', async (lab) => {
       const queue = lab.queue();
       const worker = lab.hand();
-      await lab.backend(queue).setGroupWeight('slow', 0.01);
+      await lab.backend(queue).setGroupLimits('slow', { weight: 0.01 });
       await backlog(queue, ['slow', 'fast'], 100);
       for (let i = 0; i < 10; i++) await pick(worker);
-      await lab.backend(queue).setGroupWeight('slow', 1);
+      await lab.backend(queue).setGroupLimits('slow', { weight: 1 });
       let slow = 0;
       for (let i = 0; i < 40; i++) slow += (await pick(worker)) === 'slow' ? 1 : 0;
       expect(slow).toBeGreaterThanOrEqual(15);

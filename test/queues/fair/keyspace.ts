@@ -7,6 +7,8 @@ export interface FairState {
   groups: Map<string, { id: string; score: number }[]>;
   /** ring members in the order of their tags */
   ring: { member: string; tag: number; group: string }[];
+  /** group -> when its limits allow its next job, in microseconds */
+  park: Map<string, number>;
   idx: Record<string, string>;
   fin: Map<string, number>;
   counters: Record<string, number>;
@@ -14,8 +16,9 @@ export interface FairState {
 
 export async function fairState(redis: Redis, base: string): Promise<FairState> {
   const groupPrefix = `${base}fair:q::`;
-  const [ring, idx, fin, counters, groupKeys] = await Promise.all([
+  const [ring, park, idx, fin, counters, groupKeys] = await Promise.all([
     redis.zrange(`${base}fair:ring`, '0', '-1', 'WITHSCORES'),
+    redis.zrange(`${base}fair:park`, '0', '-1', 'WITHSCORES'),
     redis.hgetall(`${base}fair:idx`),
     redis.zrange(`${base}fair:fin`, '0', '-1', 'WITHSCORES'),
     redis.hgetall(`${base}fair:n`),
@@ -32,6 +35,7 @@ export async function fairState(redis: Redis, base: string): Promise<FairState> 
   return {
     groups,
     ring: pairs(ring).map(([member, tag]) => ({ member, tag: Number(tag), group: groupOfMember(member) })),
+    park: new Map(pairs(park).map(([group, due]) => [group, Number(due)])),
     idx,
     fin: new Map(pairs(fin).map(([group, tag]) => [group, Number(tag)])),
     counters: Object.fromEntries(Object.entries(counters).map(([field, value]) => [field, Number(value)])),
@@ -41,15 +45,18 @@ export async function fairState(redis: Redis, base: string): Promise<FairState> 
 /** What is wrong with the structures of a queue, as sentences; empty when all invariants hold. */
 export function brokenInvariants(state: FairState, plainFirst = true): string[] {
   const broken: string[] = [];
-  const inRing = state.ring.map((entry) => entry.group).sort();
+  const placed = [...state.ring.map((entry) => entry.group), ...state.park.keys()].sort();
   const waiting = [...state.groups.keys()].sort();
-  if (JSON.stringify(inRing) !== JSON.stringify(waiting)) {
-    broken.push(`ring holds ${JSON.stringify(inRing)} but ${JSON.stringify(waiting)} have waiting jobs`);
+  if (JSON.stringify(placed) !== JSON.stringify(waiting)) {
+    broken.push(
+      `ring and park hold ${JSON.stringify(placed)} but ${JSON.stringify(waiting)} have waiting jobs`,
+    );
   }
   const indexed = Object.entries(state.idx)
     .map(([group, member]) => `${group} ${member}`)
     .sort();
-  const members = state.ring.map((entry) => `${entry.group} ${entry.member}`).sort();
+  const parked = [...state.park.keys()].map((group) => `${group} `);
+  const members = [...state.ring.map((entry) => `${entry.group} ${entry.member}`), ...parked].sort();
   if (JSON.stringify(indexed) !== JSON.stringify(members)) {
     broken.push(`idx ${JSON.stringify(indexed)} is not the ring ${JSON.stringify(members)}`);
   }

@@ -49,7 +49,7 @@ test('20 light groups beside one of 20,000 jobs are done within 1.5 times their 
 test('real workers with concurrency 10: weight 3 gets three times, the light ones come first', async () => {
   await inLab('fair', async (lab) => {
     const queue = lab.queue();
-    await lab.backend(queue).setGroupWeight('gold', 3);
+    await lab.backend(queue).setGroupLimits('gold', { weight: 3 });
     await fill(queue, 'heavy', 600);
     await fill(queue, 'gold', 90);
     for (let i = 0; i < 5; i++) await fill(queue, `light${i}`, 30);

@@ -1,43 +1,52 @@
 --[[
-  The ring: which group's job runs next. Its functions stand in enter.lua, pick.lua and take.lua.
+  The ring: which group's job runs next. Its functions stand in enter.lua, pick.lua, take.lua and, for groups with
+  limits, limits.lua.
 
-  Start-time fair queueing (Goyal, Vin, Cheng 1996). A group with waiting jobs is a member of `ring`;
-  its score is the virtual start tag of its next job, and the lowest tag is served. Serving moves the
-  tag on by UNIT / weight (whole numbers: they are read and written on every pick). Virtual time is the
-  lowest tag in the ring.
+  Start-time fair queueing (Goyal, Vin, Cheng 1996). A group whose head job may run now is a member of `ring`; its score
+  is the virtual start tag of that job, and the lowest tag is served. Serving moves the tag on by UNIT / weight (whole
+  numbers: they are read and written on every pick). Virtual time is the lowest tag in the ring.
 
   Invariants
-    a group is in `ring` if and only if its `q::<group>` is not empty;
-    `idx` holds exactly one member string for each group in the ring;
+    a waiting job is in its group's queue, or blocked by others of its key (see keys.lua);
+    a group's queue is not empty if and only if it is in `idx`; then it is either in `ring` or in `park`;
+    it is in `ring` if and only if none of its limits forbids its next job; in `park` it is in nobody's way;
+    `idx` holds exactly one member string for each group in the ring, and '' for each in `park`;
     tags in the ring never fall, so virtual time never runs backwards;
-    when the ring is empty there is no other key: the busy period is over and everybody is equal.
+    when nothing waits there is no other key: the busy period is over and everybody is equal.
 
   Keys, all under <base>fair: where base is "<prefix>:<queue>:"
     ring       ZSET  member -> start tag
-    idx        HASH  group -> its member in the ring
+    park       ZSET  group -> when its limits allow its next job (microseconds of Redis' clock); HELD until an event
+    idx        HASH  group -> its member in the ring; '' while it is parked
     fin        ZSET  group that left the ring -> finish tag, so that leaving and coming back gains nothing
     n          HASH  i pushed at the back, f pushed at the front, o taken (plain jobs); p prioritized
-                     jobs waiting; a activations
+                     jobs waiting; a activations; k arrivals of blocked jobs; v virtual time while the ring is empty and groups are parked
     q::<group> ZSET  job id -> place: prioritized jobs by BullMQ's own score, plain ones around ORIGIN.
                      (No key here has one or three parts, as ids of jobs have: no id collides with it.)
-  Shard-wide
-    <prefix>::fair:weights  HASH  group -> weight; `*` for groups without one of their own; else 1
-    <prefix>::fair:queues   HASH  the queues whose ring is not empty
+    In BullMQ's `meta`: the field fair:due, the earliest time in `park` in ms, as it stands in every claim's way anyway.
+  Shard-wide, all under <prefix>::fair:
+    limits     HASH  group -> its weight, or a JSON object (see limits.lua); `*` for groups without one of their own
+    queues     HASH  the queues in which anything ever waited
+    slots      HASH  <queue>:<job id> -> group, for every active job of a group that had a limit when it started
+    state:<group>
+               HASH  what a group with limits uses of them, see limits.lua
 
-  A ring member is <activation>:<weight>:<fresh>:<start tag>:<group>. The activation number makes equal
-  tags first come, first served; the weight spares a read per pick. The first member of a busy period has
-  its number padded beyond 64 bytes: it still sorts first, and it makes Redis keep the ring as a skip list.
+  A ring member is <activation>:<weight>:<flags>:<start tag>:<group>; flags: 1 = fresh, 2 = has limits. The activation
+  number makes equal tags first come, first served; the weight spares a read per pick. The first member of a busy period
+  has its number padded beyond 64 bytes: it still sorts first, and it makes Redis keep the ring as a skip list.
   As a listpack, a ring of a hundred groups would be scanned several times per pick.
 
   PLAIN_FROM, PLAIN_TO, ORIGIN and HIGHEST come from scripts.ts: the band of scores of jobs without a priority, its
   middle, and the highest score of a job with one.
 ]]
 local UNIT = 0x100000
+-- The score in `park` of a group that waits for an event and not for a time; above any time in microseconds.
+local HELD = 0x10000000000000
 
 local QUEUE = 'fair:q::' -- .. group
 -- "<prefix>:<queue>:" -> "<prefix>:", queue. BullMQ refuses an empty queue name, so "<prefix>::fair:…" is no queue's key.
 local OF_QUEUE = '^(.*:)([^:]+):$'
--- A member -> activation, weight, fresh, start, group.
+-- A member -> activation, weight, flags, start, group.
 local OF_MEMBER = '^(%d+):([^:]+):(%d):([^:]+):(.*)$'
 
 -- Counts a job out; returns the new count of its kind.
@@ -47,4 +56,45 @@ local function countTaken(base, score)
     return native('HINCRBY', base .. 'fair:n', 'o', 1)
   end
   return native('HINCRBY', base .. 'fair:n', 'p', -1)
+end
+
+-- What a newcomer is spared of its first charge: up to half of it, spread evenly by the activation number. Thousands of
+-- equal tags would make the next newcomer wait a whole round. It is paid back on leaving, or coming and going would gain.
+local function discountOf(activation, weight)
+  return math.floor(UNIT * (0.5 - 0.5 * ((activation * 0.6180339887498949) % 1)) / weight)
+end
+
+-- A group leaves the ring with its finish tag remembered: for `park` until the time `due`, or because nothing of it waits
+-- any more. Up to two outdated memories go with each new one, so they stay few and no call scans. The last one to go ends
+-- the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes as it does there. Returns whether
+-- anybody is left in the ring.
+local function leaveRing(base, group, member, finish, due)
+  local ring, fin, idx = base .. 'fair:ring', base .. 'fair:fin', base .. 'fair:idx'
+  native('ZREM', ring, member)
+  if due then
+    native('HSET', idx, group, '')
+    native('ZADD', base .. 'fair:park', due, group)
+  else
+    native('HDEL', idx, group)
+  end
+  local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
+  if not lowest[2] then
+    if native('EXISTS', idx, base .. 'fair:bk') == 0 then
+      native('DEL', fin, base .. 'fair:n', base .. 'pc')
+      return false
+    end
+    if finish >= 0 then
+      native('HSET', base .. 'fair:n', 'v', string.format('%.0f', finish))
+      native('ZADD', fin, finish, group)
+    end
+    return false
+  end
+  if finish > tonumber(lowest[2]) then
+    native('ZADD', fin, finish, group)
+  end
+  local outdated = native('ZRANGEBYSCORE', fin, '-inf', lowest[2], 'LIMIT', 0, 2)
+  if #outdated > 0 then
+    native('ZREM', fin, unpack(outdated))
+  end
+  return true
 end

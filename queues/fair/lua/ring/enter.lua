@@ -1,46 +1,41 @@
 -- The ring, see base.lua: how a group and its jobs enter.
 
--- By concatenation: in a format a NUL in the group's name would end it. `number` is the formatted activation.
-local function memberOf(number, weight, fresh, start, group)
-  return number .. ':' .. weight .. ':' .. fresh .. string.format(':%.0f:', start) .. group
-end
-
--- A group with its first waiting job enters at the current virtual time, or where it left off if that is later.
-local function enterRing(base, group)
+-- Puts a group into the ring at the current virtual time, or where it left off if that is later. `limited` is 2 for a
+-- group with limits, else 0.
+local function enterAt(base, group, weight, limited)
   local ring = base .. 'fair:ring'
-  local prefix, queue = string.match(base, OF_QUEUE)
   local activation = native('HINCRBY', base .. 'fair:n', 'a', 1)
-  local weights = native('HMGET', prefix .. ':fair:weights', group, '*')
   local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
-  local start, fresh, digits = 0, 1, '%014d'
-  if lowest[2] then
-    start = tonumber(lowest[2])
+  local start, fresh, digits = tonumber(lowest[2]), 1, '%014d'
+  if not start then
+    -- The first activation of a busy period finds nothing to remember.
+    start = activation > 1 and tonumber(native('HGET', base .. 'fair:n', 'v') or nil) or 0
+    digits = '%070d'
+  end
+  if activation > 1 then
     local finish = tonumber(native('ZSCORE', base .. 'fair:fin', group) or 0)
     if finish > start then
       start, fresh = finish, 0
     end
-  else
-    digits = '%070d'
-    native('HSET', prefix .. ':fair:queues', queue, 1)
   end
-  local member = memberOf(string.format(digits, activation), weights[1] or weights[2] or '1', fresh, start, group)
+  -- By concatenation: in a format a NUL in the group's name would end it.
+  local member = string.format(digits, activation) .. ':' .. weight .. ':' .. (fresh + limited)
+    .. string.format(':%.0f:', start) .. group
   native('HSET', base .. 'fair:idx', group, member)
   native('ZADD', ring, start, member)
+  return activation
 end
 
--- Gives a job that is in its group's queue already another place; its kind has been counted once more.
-local function place(base, group, jobId, score)
-  local q = base .. QUEUE .. group
-  countTaken(base, native('ZSCORE', q, jobId))
-  native('ZADD', q, score, jobId)
-end
-
--- Puts a job into its group's queue; its kind has been counted.
-local function put(base, group, jobId, score)
-  local q = base .. QUEUE .. group
-  if native('ZADD', q, 'NX', score, jobId) == 0 then
-    place(base, group, jobId, score)
-  elseif native('ZCARD', q) == 1 then
-    enterRing(base, group)
+-- A group has its first waiting job. Returns whether it may run now.
+local function enterRing(base, group)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  local found = native('HMGET', prefix .. ':fair:limits', group, '*')
+  local weight = found[1] or found[2] or '1'
+  if string.byte(weight) == 123 then -- {
+    return limits().arrive(base, group)
   end
+  if enterAt(base, group, weight, 0) == 1 then
+    native('HSET', prefix .. ':fair:queues', queue, 1)
+  end
+  return true
 end

@@ -1,0 +1,85 @@
+/** At most `limit` jobs start per `periodMs`, evenly spaced; up to `burst` (1) of them at once after a quiet time. */
+export interface GroupRate {
+  limit: number;
+  periodMs: number;
+  burst?: number;
+}
+
+/** What may hold a group back in one queue, or, on the group itself, over all queues of the prefix. */
+export interface QueueLimits {
+  /** Share relative to other groups, from 0.001 to 1000. */
+  weight?: number | undefined;
+  /** Jobs that may be active at once; null = no limit. 0 holds everything. */
+  maxRunning?: number | null | undefined;
+  rate?: GroupRate | null | undefined;
+}
+
+export interface GroupLimits extends QueueLimits {
+  /** Whether the group starts nothing until it is resumed. */
+  paused?: boolean;
+  /** What holds in single queues beside the rest; a weight there holds instead of the group's own. */
+  queues?: Record<string, QueueLimits>;
+}
+
+/** As ring/limits.lua reads it. */
+interface StoredLimits {
+  w?: number;
+  m?: number;
+  e?: number;
+  t?: number;
+  u?: number;
+  i?: number;
+  q?: Record<string, StoredLimits>;
+}
+
+/**
+ * The entry of a group in the hash `limits`: just its weight where it has no limits, because such groups are the rule.
+ * @throws RangeError for a number out of its range
+ */
+export function encodeLimits(limits: GroupLimits): string {
+  const stored = encodeQueueLimits(limits);
+  if (limits.paused) stored.u = -1;
+  const queues = Object.entries(limits.queues ?? {}).map(([name, each]) => [name, encodeQueueLimits(each)]);
+  if (queues.length > 0) stored.q = Object.fromEntries(queues) as Record<string, StoredLimits>;
+  const { w = 1, ...rest } = stored;
+  return Object.keys(rest).length === 0 ? String(w) : JSON.stringify({ w, ...rest });
+}
+
+function encodeQueueLimits({ weight, maxRunning, rate }: QueueLimits): StoredLimits {
+  const stored: StoredLimits = {};
+  if (weight !== undefined) stored.w = within('weight', weight, 0.001, 1000);
+  if (maxRunning != null) stored.m = whole('maxRunning', maxRunning, 0);
+  if (rate != null) {
+    const limit = whole('rate.limit', rate.limit, 1);
+    const periodUs = whole('rate.periodMs', rate.periodMs, 1) * 1000;
+    stored.e = periodUs / limit;
+    stored.t = stored.e * (whole('rate.burst', rate.burst ?? 1, 1) - 1);
+  }
+  return stored;
+}
+
+function whole(name: string, value: number, least: number): number {
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${name} must be a whole number, not ${value}`);
+  return within(name, value, least, 1e12);
+}
+
+function within(name: string, value: number, least: number, most: number): number {
+  if (value >= least && value <= most) return value;
+  throw new RangeError(`${name} must be from ${least} to ${most}, not ${value}`);
+}
+
+/**
+ * Until when a group with the entry `own`, beside the entry `others` of `*`, is paused: ms, Infinity without end, null
+ * when it is not, or not any more.
+ */
+export function decodePause(own: string | null, others: string | null): number | null {
+  const entry = decoded(own ?? others);
+  const until = entry.u ?? (entry.i === undefined ? undefined : decoded(others).u);
+  if (until === undefined) return null;
+  if (until < 0) return Infinity;
+  return until / 1000 > Date.now() ? Math.ceil(until / 1000) : null;
+}
+
+function decoded(entry: string | null): StoredLimits {
+  return entry?.startsWith('{') ? (JSON.parse(entry) as StoredLimits) : {};
+}

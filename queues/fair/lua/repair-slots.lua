@@ -1,0 +1,21 @@
+--[[
+  repairSlots: makes the slots of a queue what they must be: one for each active job of a group with limits; and takes
+  keys back from jobs that are gone.
+
+  KEYS[1] <base>fair:idx   ARGV[1] <base>
+  Returns { slots given back, slots taken anew, keys given back }. Cost: one call for each active job and each slot of the prefix.
+]]
+local base = ARGV[1]
+local prefix, queue = string.match(base, OF_QUEUE)
+local active = {}
+for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
+  active[jobId] = true
+end
+local own, released = queue .. ':', 0
+for _, field in ipairs(native('HKEYS', prefix .. ':fair:slots')) do
+  if string.sub(field, 1, #own) == own and not active[string.sub(field, #own + 1)] then
+    limits().release(base, string.sub(field, #own + 1))
+    released = released + 1
+  end
+end
+return { released, limits().adopt(base, '*'), keys().repairKeys(base) }

@@ -1,0 +1,162 @@
+--[[
+  The ring, see base.lua: jobs that share a key. As limits.lua, all of this stands in a function, keys(), which builds it
+  only when such a job is met.
+
+  A key belongs to one group in one queue; <name> is "<length of group>:<group><key>". At most keyLimit of its jobs (1)
+  are holders: in their group's queue, active, or delayed after they had started. The others are blocked, in the order of
+  their arrival, and in nobody's way. A holder stays one while it is retried, delayed, stalled or handed back, so nothing
+  of its key overtakes it; it stops being one when it ends, is removed, or waits for children (which may need the key).
+
+  Keys, under <base>fair:
+    kj           HASH  job id -> "h:<name>" for a holder, "<place>:<name>" for a blocked job (its place in q once it may run)
+    kh::<name>   SET   holders
+    kw::<name>   ZSET  blocked job -> arrival
+    bk           ZSET  name with blocked jobs -> arrival of the first of them
+    superseded   ZSET  job that a newer one of its key replaced before it started -> when (ms); failed by the next sweep
+    cancels      ZSET  active job that a newer one supersedes -> when its grace is over (ms); <prefix>cancel tells workers
+  A holder's hash has the field fk, the name, so that finish.lua knows without a call.
+]]
+local rejoins = {} -- job key -> its arrival in its key, when this very script took it off
+local OF_ENTRY = '^([^:]+):(.*)$'
+
+local function nameOf(group, key)
+  return #group .. ':' .. group .. key
+end
+
+local function groupOfName(name)
+  local length, rest = string.match(name, '^(%d+):(.*)$')
+  return string.sub(rest, 1, tonumber(length))
+end
+
+local function limitOf(spec)
+  return math.max(tonumber(spec and spec.keyLimit) or 1, 1)
+end
+
+local function entryOf(base, jobId)
+  local entry = native('HGET', base .. 'fair:kj', jobId)
+  if entry then
+    return string.match(entry, OF_ENTRY)
+  end
+end
+
+local function hold(base, jobId, name)
+  native('HSET', base .. 'fair:kj', jobId, 'h:' .. name)
+  native('SADD', base .. 'fair:kh::' .. name, jobId)
+  if native('EXISTS', base .. jobId) == 1 then
+    native('HSET', base .. jobId, 'fk', name)
+  end
+end
+
+-- Takes a job off the blocked ones of its key.
+local function unblock(base, jobId, name)
+  local kw = base .. 'fair:kw::' .. name
+  native('ZREM', kw, jobId)
+  native('HDEL', base .. 'fair:kj', jobId)
+  if native('EXISTS', kw) == 0 then
+    native('ZREM', base .. 'fair:bk', name)
+  end
+end
+
+-- Lets blocked jobs of a key run as far as its limit goes. The limit is that of the job whose turn it is.
+local function admitNext(base, name)
+  local group, kw = groupOfName(name), base .. 'fair:kw::' .. name
+  for _ = 1, 100 do
+    local jobId = native('ZRANGE', kw, 0, 0)[1]
+    if not jobId then
+      return
+    end
+    local _, spec = groupOfOptions(native('HGET', base .. jobId, 'opts'))
+    if native('SCARD', base .. 'fair:kh::' .. name) >= limitOf(spec) then
+      return
+    end
+    local place = entryOf(base, jobId)
+    unblock(base, jobId, name)
+    hold(base, jobId, name)
+    local q = base .. QUEUE .. group
+    native('ZADD', q, place, jobId)
+    if native('ZCARD', q) == 1 and enterRing(base, group) then
+      native('ZADD', base .. 'marker', 0, '0')
+    end
+  end
+end
+
+-- A holder is one no more.
+local function releaseKey(base, jobId)
+  local role, name = entryOf(base, jobId)
+  if role ~= 'h' then
+    return
+  end
+  native('HDEL', base .. 'fair:kj', jobId)
+  native('SREM', base .. 'fair:kh::' .. name, jobId)
+  native('HDEL', base .. jobId, 'fk')
+  native('ZREM', base .. 'fair:cancels', jobId)
+  admitNext(base, name)
+end
+
+-- Whether a job comes for the first time, or from where it held nothing, and not just to another place.
+local function isArrival(base, jobId)
+  return not rejoins[base .. jobId] and not entryOf(base, jobId)
+end
+
+-- Whether a new job of the key would have to wait for another.
+local function isBusy(base, group, spec)
+  return native('SCARD', base .. 'fair:kh::' .. nameOf(group, spec.key)) >= limitOf(spec)
+end
+
+-- A job comes to wait: whether it may go into its group's queue. Its kind has been counted.
+local function admit(base, group, jobId, place, spec)
+  local name = nameOf(group, spec.key)
+  if entryOf(base, jobId) == 'h' then
+    return true
+  end
+  local kw = base .. 'fair:kw::' .. name
+  if not isBusy(base, group, spec) and native('EXISTS', kw) == 0 then
+    hold(base, jobId, name)
+    return true
+  end
+  local arrival = rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', 1)
+  native('ZADD', kw, arrival, jobId)
+  native('HSET', base .. 'fair:kj', jobId, string.format('%.0f:', place) .. name)
+  native('ZADD', base .. 'fair:bk', 'NX', arrival, name)
+  return false
+end
+
+-- Takes a blocked job away; false when it is none. Put back by the same script it has its old place in its key.
+local function takeBlocked(base, jobId)
+  local place, name = entryOf(base, jobId)
+  if not place or place == 'h' then
+    return false
+  end
+  rejoins[base .. jobId] = tonumber(native('ZSCORE', base .. 'fair:kw::' .. name, jobId))
+  unblock(base, jobId, name)
+  countTaken(base, place)
+  if native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
+    native('DEL', base .. 'fair:fin', base .. 'fair:n', base .. 'pc')
+  end
+  return true
+end
+
+-- Names of keys whose holders are neither waiting, active nor delayed any more lose them. Returns how many there were.
+local function repairKeys(base)
+  local repaired, active = 0, {}
+  for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
+    active[jobId] = true
+  end
+  local entries = native('HGETALL', base .. 'fair:kj')
+  for i = 1, #entries, 2 do
+    local jobId = entries[i]
+    local role, name = string.match(entries[i + 1], OF_ENTRY)
+    if role == 'h' and not active[jobId] and not native('ZSCORE', base .. QUEUE .. groupOfName(name), jobId)
+      and not native('ZSCORE', base .. 'delayed', jobId) then
+      releaseKey(base, jobId)
+      repaired = repaired + 1
+    end
+  end
+  return repaired
+end
+
+keysMemo = {
+  admit = admit, releaseKey = releaseKey, takeBlocked = takeBlocked, isBusy = isBusy, repairKeys = repairKeys,
+  entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isArrival = isArrival,
+}
+return keysMemo

@@ -1,0 +1,346 @@
+--[[
+  The ring, see base.lua: groups with limits. All of this stands in one function, limits(), which builds it only when such
+  a group is met: a group without limits does not pay for it.
+
+  Limits in the hash `limits`: a number is a weight and nothing else; an object has
+    w weight   m how many jobs may be active at once   e, t the rate: a token each e microseconds, t of them in advance
+    u paused until then (microseconds of Redis' clock), -1 without end   i only u is its own, the rest is that of `*`
+    q { <queue>: { w, m, e, t } }, which hold in that queue beside the group's own (w: instead of it)
+  Rate is GCRA (ITU-T I.371): a job may start when the theoretical arrival time, less the tolerance t, has come.
+
+  Use, in state:<group>: run, run:<queue> active jobs; tat, tat:<queue> theoretical arrival times; w:<queue> where its jobs
+  wait. The group-wide ones hold for all queues of the prefix, so what happens in one queue moves the group in the others.
+  `slots` is the truth about active jobs, also of those whose hash is gone; run counts it.
+]]
+
+local function decoded(text)
+  if text and string.byte(text) == 123 then
+    return cjson.decode(text)
+  end
+  return { w = text or '1' }
+end
+
+local function gateOf(state, suffix, limit)
+  return {
+    runField = 'run' .. suffix, run = tonumber(state['run' .. suffix]) or 0, max = tonumber(limit.m),
+    tatField = 'tat' .. suffix, tat = tonumber(state['tat' .. suffix]) or 0, every = tonumber(limit.e),
+    ahead = tonumber(limit.t) or 0,
+  }
+end
+
+-- Everything that decides about a group in one queue, as of now. Two calls, three when it has a rate or a pause.
+local function useOf(base, group)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  local found = native('HMGET', prefix .. ':fair:limits', group, '*')
+  local limit = decoded(found[1] or found[2])
+  local pausedUntil = tonumber(limit.u)
+  if limit.i then
+    limit = decoded(found[2])
+    pausedUntil = pausedUntil or tonumber(limit.u)
+  end
+  local own = limit.q and limit.q[queue] or {}
+  local key = prefix .. ':fair:state:' .. group
+  local state, waits, lastTat = {}, {}, 0
+  local fields = native('HGETALL', key)
+  for i = 1, #fields, 2 do
+    state[fields[i]] = fields[i + 1]
+    if string.sub(fields[i], 1, 2) == 'w:' then
+      waits[#waits + 1] = string.sub(fields[i], 3)
+    elseif string.sub(fields[i], 1, 3) == 'tat' then
+      lastTat = math.max(lastTat, tonumber(fields[i + 1]))
+    end
+  end
+  local use = {
+    base = base, prefix = prefix, queue = queue, group = group, key = key, waits = waits, lastTat = lastTat, pausedUntil = pausedUntil,
+    weight = own.w or limit.w or '1', gateOf(state, '', limit), gateOf(state, ':' .. queue, own),
+  }
+  use.timed = use[1].every or use[2].every or (pausedUntil and pausedUntil >= 0)
+  use.limited = use.timed or use[1].max or use[2].max or pausedUntil
+  if use.timed then
+    local time = native('TIME')
+    use.now = time[1] * 1000000 + time[2]
+  end
+  return use
+end
+
+-- When the group's next job may start: a time, HELD, or nil for now.
+local function dueOf(use)
+  local due = use.pausedUntil or 0
+  if due < 0 then
+    return HELD
+  end
+  for i = 1, 2 do
+    local gate = use[i]
+    if gate.max and gate.run >= gate.max then
+      return HELD
+    end
+    if gate.every then
+      due = math.max(due, gate.tat - gate.ahead)
+    end
+  end
+  return use.now and due > use.now and due or nil
+end
+
+local function inWords(number)
+  return string.format('%.0f', number)
+end
+
+-- Makes the earliest time in `park` known to the claims and, when nothing can run before it, to sleeping workers.
+local function announcePark(base)
+  local first = native('ZRANGE', base .. 'fair:park', 0, 0, 'WITHSCORES')
+  local due = tonumber(first[2])
+  if not due or due >= HELD then
+    native('HDEL', base .. 'meta', 'fair:due')
+    return
+  end
+  local ms = inWords(math.ceil(due / 1000))
+  native('HSET', base .. 'meta', 'fair:due', ms)
+  if native('EXISTS', base .. 'fair:ring') == 0 then
+    native('ZADD', base .. 'marker', 'LT', ms, '1')
+  end
+end
+
+-- The state of a group without waiting and active jobs goes, as soon as its rate has recovered.
+local function forgetIfIdle(use)
+  if #use.waits > 0 or use[1].run > 0 then
+    return
+  end
+  local time = use.lastTat > 0 and native('TIME')
+  if time and use.lastTat > time[1] * 1000000 + time[2] then
+    native('PEXPIREAT', use.key, inWords(math.ceil(use.lastTat / 1000)))
+  else
+    native('DEL', use.key)
+  end
+end
+
+local function without(list, item)
+  local out = {}
+  for _, each in ipairs(list) do
+    if each ~= item then
+      out[#out + 1] = each
+    end
+  end
+  return out
+end
+
+-- Nothing of the group waits in this queue any more, or nothing that limits could hold.
+local function departed(use)
+  native('HDEL', use.key, 'w:' .. use.queue)
+  use.waits = without(use.waits, use.queue)
+  forgetIfIdle(use)
+end
+
+local function left(base, group)
+  departed(useOf(base, group))
+end
+
+local function enter(use)
+  local activation = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
+  if activation == 1 then
+    native('HSET', use.prefix .. ':fair:queues', use.queue, 1)
+  end
+end
+
+local function parkNow(use, due)
+  native('HSET', use.base .. 'fair:idx', use.group, '')
+  native('ZADD', use.base .. 'fair:park', due, use.group)
+  announcePark(use.base)
+end
+
+-- A group with limits has its first waiting job. Returns whether it may run now.
+local function arrive(base, group)
+  local use = useOf(base, group)
+  if use.limited then
+    native('HSET', use.key, 'w:' .. use.queue, 1)
+    native('PERSIST', use.key)
+  end
+  native('HSET', use.prefix .. ':fair:queues', use.queue, 1)
+  local due = dueOf(use)
+  if due then
+    parkNow(use, due)
+    return false
+  end
+  enter(use)
+  return true
+end
+
+-- The lead over virtual time is a debt of jobs, so it is worth another stretch of virtual time under another weight.
+local function rescaled(tag, now, old, weight)
+  return tag > now and now + math.floor((tag - now) * old / weight) or tag
+end
+
+local function lowestTag(base)
+  return tonumber(native('ZRANGE', base .. 'fair:ring', 0, 0, 'WITHSCORES')[2])
+end
+
+-- Brings a group that waits in a queue to where its limits and weight want it now. Returns whether it came into the ring.
+local function settle(base, group)
+  local idx, park = base .. 'fair:idx', base .. 'fair:park'
+  local member = native('HGET', idx, group)
+  local use = useOf(base, group)
+  if not member then
+    departed(use)
+    return false
+  end
+  local due = dueOf(use)
+  if use.limited then
+    native('HSET', use.key, 'w:' .. use.queue, 1)
+    native('PERSIST', use.key)
+  else
+    departed(use)
+  end
+  if member == '' then
+    if due then
+      native('ZADD', park, due, group)
+      announcePark(base)
+      return false
+    end
+    native('ZREM', park, group)
+    enter(use)
+    announcePark(base)
+    native('ZADD', base .. 'marker', 0, '0')
+    return true
+  end
+  local ring = base .. 'fair:ring'
+  local tag = tonumber(native('ZSCORE', ring, member))
+  local activation, weight, flags, start = string.match(member, OF_MEMBER)
+  local fresh = flags % 2
+  if due then
+    local owed = fresh == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
+    leaveRing(base, group, member, tag + owed, due)
+    announcePark(base)
+    return false
+  end
+  local newFlags = fresh + (use.limited and 2 or 0)
+  if tonumber(weight) ~= tonumber(use.weight) or newFlags ~= tonumber(flags) then
+    local moved = rescaled(tag, lowestTag(base), tonumber(weight), tonumber(use.weight))
+    local changed = activation .. ':' .. use.weight .. ':' .. newFlags
+      .. string.format(':%.0f:', tag == tonumber(start) and moved or -1) .. group
+    native('ZREM', ring, member)
+    native('ZADD', ring, moved, changed)
+    native('HSET', idx, group, changed)
+  end
+  return false
+end
+
+local function settleElsewhere(use)
+  for _, queue in ipairs(use.waits) do
+    if queue ~= use.queue then
+      settle(use.prefix .. queue .. ':', use.group)
+    end
+  end
+end
+
+-- A job of the group starts. `more`: whether others wait behind it here. Returns when the next one may start, as dueOf.
+local function occupy(use, jobId, more)
+  local jobKey = use.base .. jobId
+  -- A job that only passes through to be failed (it stalled too often) spends no token.
+  local free = use.now and native('HEXISTS', jobKey, 'defa') == 1
+  local changes = {}
+  for i = 1, 2 do
+    local gate = use[i]
+    gate.run = gate.run + 1
+    changes[#changes + 1], changes[#changes + 2] = gate.runField, gate.run
+    if gate.every and not free then
+      gate.tat = math.ceil(math.max(gate.tat, use.now) + gate.every)
+      use.lastTat = math.max(use.lastTat, gate.tat)
+      changes[#changes + 1], changes[#changes + 2] = gate.tatField, inWords(gate.tat)
+    end
+  end
+  native('HSET', use.key, unpack(changes))
+  native('HSET', use.prefix .. ':fair:slots', use.queue .. ':' .. jobId, use.group)
+  native('HSET', jobKey, 'slot', 1)
+  if not more then
+    departed(use)
+  end
+  local due = dueOf(use)
+  if due and #use.waits > 0 then
+    settleElsewhere(use)
+  end
+  return due
+end
+
+-- A job is not active any more. Whatever was held for its slot may run.
+local function release(base, jobId)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  local slots, field = prefix .. ':fair:slots', queue .. ':' .. jobId
+  local group = native('HGET', slots, field)
+  if not group then
+    return false
+  end
+  native('HDEL', slots, field)
+  native('HDEL', base .. jobId, 'slot')
+  local key = prefix .. ':fair:state:' .. group
+  native('HINCRBY', key, 'run', -1)
+  native('HINCRBY', key, 'run:' .. queue, -1)
+  local use = useOf(base, group)
+  for _, waiting in ipairs(use.waits) do
+    local there = prefix .. waiting .. ':'
+    local due = native('ZSCORE', there .. 'fair:park', group)
+    if due and tonumber(due) >= HELD then
+      settle(there, group)
+    end
+  end
+  forgetIfIdle(use)
+  return true
+end
+
+-- Gives slots to active jobs that started before their group had limits. `only`: those of this group, `*` for all.
+local function adopt(base, only)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  local slots, adopted, limited = prefix .. ':fair:slots', 0, {}
+  for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
+    local field = queue .. ':' .. jobId
+    if native('HEXISTS', slots, field) == 0 then
+      local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
+      if group and (only == '*' or group == only) then
+        if limited[group] == nil then
+          limited[group] = useOf(base, group).limited or false
+        end
+        if limited[group] then
+          local key = prefix .. ':fair:state:' .. group
+          native('HSET', slots, field, group)
+          native('HSET', base .. jobId, 'slot', 1)
+          native('HINCRBY', key, 'run', 1)
+          native('HINCRBY', key, 'run:' .. queue, 1)
+          native('PERSIST', key)
+          adopted = adopted + 1
+        end
+      end
+    end
+  end
+  return adopted
+end
+
+-- How many groups one call lets go when many are due at once: each costs some ten calls, and the next call goes on.
+local UNPARK = 8
+
+-- Lets groups go whose time has come.
+local function unpark(base)
+  local time = native('TIME')
+  local now = inWords(time[1] * 1000000 + time[2])
+  local groups = native('ZRANGEBYSCORE', base .. 'fair:park', '-inf', now, 'LIMIT', 0, UNPARK)
+  for _, group in ipairs(groups) do
+    settle(base, group)
+  end
+  if #groups == 0 then
+    announcePark(base)
+  end
+end
+
+-- The earlier of a time of delayed jobs (ms of the caller's clock, or nil) and the next in `park`, by the caller's clock.
+local function nextDue(base, timestamp, delayed)
+  local due = tonumber(native('HGET', base .. 'meta', 'fair:due'))
+  if not due then
+    return delayed
+  end
+  local time = native('TIME')
+  due = math.max(due - time[1] * 1000 - math.floor(time[2] / 1000), 0) + timestamp
+  return delayed and math.min(delayed, due) or due
+end
+
+limitsMemo = {
+  useOf = useOf, dueOf = dueOf, arrive = arrive, left = left, occupy = occupy, release = release, settle = settle,
+  adopt = adopt, unpark = unpark, nextDue = nextDue, announcePark = announcePark, rescaled = rescaled,
+}
+return limitsMemo

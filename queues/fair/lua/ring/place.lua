@@ -1,0 +1,60 @@
+-- The ring, see base.lua: how a job gets its place.
+
+local specs = {} -- job key -> the option `group` of a job with a key, as far as this script has read it
+
+-- How long an active job may take to stop when a newer one of its key supersedes it.
+local GRACE_MS = 5000
+
+-- A new job removes those of its key that wait, if it is to replace them, and asks the active ones to stop, if it is to
+-- supersede them. What was removed is in `superseded` until a sweep records it as failed; it can not start any more.
+local function makeWay(base, group, spec)
+  local name, time = keys().nameOf(group, spec.key), native('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  for _, jobId in ipairs(native('ZRANGE', base .. 'fair:kw::' .. name, 0, 999)) do
+    if keys().takeBlocked(base, jobId) then
+      native('ZADD', base .. 'fair:superseded', now, jobId)
+    end
+  end
+  if spec.keyStrategy ~= 'cancel-running' or not keys().isBusy(base, group, spec) then
+    return
+  end
+  local prefix, queue = string.match(base, OF_QUEUE)
+  for _, jobId in ipairs(native('SMEMBERS', base .. 'fair:kh::' .. name)) do
+    if native('ZREM', base .. 'delayed', jobId) == 1 or take(base, group, jobId) then
+      keys().releaseKey(base, jobId)
+      native('ZADD', base .. 'fair:superseded', now, jobId)
+    elseif native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
+      native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
+    end
+  end
+end
+
+-- Puts a job into its group's queue, or behind the others of its key; its kind has been counted.
+local function put(base, group, jobId, score)
+  local q, spec = base .. QUEUE .. group, specs[base .. jobId]
+  local strategy = spec and spec.keyStrategy
+  if (strategy == 'cancel-running' or strategy == 'replace-waiting') and keys().isArrival(base, jobId) then
+    makeWay(base, group, spec)
+  end
+  if spec and not keys().admit(base, group, jobId, score, spec) then
+    return
+  end
+  if native('ZADD', q, 'NX', score, jobId) == 0 then
+    place(base, group, jobId, score)
+  elseif native('ZCARD', q) == 1 then
+    enterRing(base, group)
+  end
+end
+
+local function pushBack(base, group, jobId)
+  put(base, group, jobId, ORIGIN + native('HINCRBY', base .. 'fair:n', 'i', 1))
+end
+
+local function pushFront(base, group, jobId)
+  put(base, group, jobId, ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', 1))
+end
+
+local function pushPrioritized(base, group, jobId, score)
+  native('HINCRBY', base .. 'fair:n', 'p', 1)
+  put(base, group, jobId, math.min(score, HIGHEST))
+end

@@ -1,0 +1,12 @@
+--[[
+  settleGroups: brings groups that wait in a queue to where their limits and weights want them, some at a time, after
+  those of `*` changed.
+
+  KEYS[1] <base>fair:idx   ARGV[1] <base>   ARGV[2] cursor, 0 at first   ARGV[3] about how many groups
+  Cost: about 6 calls for each group. Returns the next cursor, 0 at the end. As any scan it may meet a group twice.
+]]
+local reply = native('HSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
+for i = 1, #reply[2], 2 do
+  limits().settle(ARGV[1], reply[2][i])
+end
+return reply[1]

@@ -1,0 +1,164 @@
+/** A fault that the tests must notice. `from` stands exactly once in the file. */
+export interface Mutant {
+  file: string;
+  from: string;
+  to: string;
+  /** What jest is asked to run. */
+  tests: string;
+}
+
+const ring = 'queues/fair/lua/ring';
+const limits = 'test/queues/fair/limits.property';
+const keys = 'test/queues/fair/keys.property';
+const fairness = 'test/queues/fair/fairness.property';
+const twins = 'test/queues/fair/twins.property';
+
+export const mutants: readonly Mutant[] = [
+  // Shares
+  { file: `${ring}/pick.lua`, from: 'math.floor(UNIT / weight), 0', to: 'UNIT, 0', tests: fairness },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'nextTag = nextTag - owed',
+    to: 'nextTag = nextTag - 4 * owed',
+    tests: fairness,
+  },
+  {
+    file: `${ring}/base.lua`,
+    from: "if finish > tonumber(lowest[2]) then\n    native('ZADD', fin, finish, group)",
+    to: 'if false then',
+    tests: fairness,
+  },
+  { file: `${ring}/enter.lua`, from: 'if finish > start then', to: 'if false then', tests: fairness },
+  {
+    file: `${ring}/enter.lua`,
+    from: "start = activation > 1 and tonumber(native('HGET', base .. 'fair:n', 'v') or nil) or 0",
+    to: 'start = 0',
+    tests: `${fairness} ${limits}`,
+  },
+  { file: `${ring}/take.lua`, from: "native('ZREM', q, jobId)", to: "native('EXISTS', q)", tests: fairness },
+  {
+    file: `${ring}/place.lua`,
+    from: "ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', 1)",
+    to: "ORIGIN + native('HINCRBY', base .. 'fair:n', 'f', 1)",
+    tests: fairness,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'return tag > now and now + math.floor((tag - now) * old / weight) or tag',
+    to: 'return tag',
+    tests: fairness,
+  },
+  // Limits
+  { file: `${ring}/limits.lua`, from: 'gate.run >= gate.max', to: 'gate.run > gate.max', tests: limits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'gate.tat - gate.ahead',
+    to: 'gate.tat - gate.ahead - gate.every',
+    tests: limits,
+  },
+  { file: `${ring}/limits.lua`, from: 'if due and #use.waits > 0 then', to: 'if false then', tests: limits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if due and tonumber(due) >= HELD then',
+    to: 'if false then',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: "native('HINCRBY', key, 'run', -1)",
+    to: "native('HINCRBY', key, 'run', -2)",
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: "native('HDEL', use.key, 'w:' .. use.queue)",
+    to: "native('EXISTS', use.key)",
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: "native('ZREM', park, group)",
+    to: "native('EXISTS', park)",
+    tests: limits,
+  },
+  {
+    file: 'queues/fair/lua/set-limits.lua',
+    from: "limits().adopt(prefix .. queue .. ':', group)",
+    to: 'local _ = queue',
+    tests: limits,
+  },
+  {
+    file: 'queues/fair/lua/set-limits.lua',
+    from: 'limits().settle(base, group)',
+    to: 'local _ = base',
+    tests: limits,
+  },
+  { file: 'queues/fair/lua/finish.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
+  {
+    file: 'queues/fair/lua/virtual.lua',
+    from: "if native('HEXISTS', prefix .. ':fair:slots', queue .. ':' .. jobId) == 1 then",
+    to: 'if false then',
+    tests: limits,
+  },
+  // Keys
+  {
+    file: `${ring}/keys.lua`,
+    from: "if not isBusy(base, group, spec) and native('EXISTS', kw) == 0 then",
+    to: 'if not isBusy(base, group, spec) then',
+    tests: keys,
+  },
+  { file: `${ring}/keys.lua`, from: "if entryOf(base, jobId) == 'h' then", to: 'if false then', tests: keys },
+  {
+    file: `${ring}/keys.lua`,
+    from: "  native('ZREM', base .. 'fair:cancels', jobId)\n  admitNext(base, name)",
+    to: '',
+    tests: keys,
+  },
+  { file: 'queues/fair/lua/finish.lua', from: 'if job[7] then', to: 'if false then', tests: keys },
+  { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
+  { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
+  {
+    file: `${ring}/place.lua`,
+    from: "if spec.keyStrategy ~= 'cancel-running' or",
+    to: 'if',
+    tests: 'test/workers/keys',
+  },
+  {
+    file: 'queues/fair/lua/fail-cancelled.lua',
+    from: 'if not due or due > time[1] * 1000 + time[2] / 1000 then',
+    to: 'if true then',
+    tests: 'test/workers/keys',
+  },
+  // The lean twins
+  {
+    file: 'queues/fair/lua/finish.lua',
+    from: "native('SREM', KEYS[5], jobId)",
+    to: "native('EXISTS', KEYS[5])",
+    tests: twins,
+  },
+  {
+    file: 'queues/fair/lua/finish.lua',
+    from: 'if holder ~= token then',
+    to: 'if not holder then',
+    tests: `${twins} test/queues/fair/conformance`,
+  },
+  {
+    file: 'queues/fair/lua/claim.lua',
+    from: 'atStarts and fields[atStarts + 1] + 1 or 1',
+    to: '1',
+    tests: twins,
+  },
+  // Workers
+  {
+    file: 'workers/runtime/arbiter.ts',
+    from: 'lane.pass += stride(lane)',
+    to: 'lane.pass += 1',
+    tests: 'test/workers/runtime/arbiter',
+  },
+  {
+    file: 'workers/runtime/outcome.ts',
+    from: "return { kind: 'fail', failure: SUPERSEDED };",
+    to: 'break;',
+    tests: 'test/workers/keys',
+  },
+];

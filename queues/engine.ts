@@ -10,8 +10,11 @@ import { JobRetention } from './jobs/retention.ts';
 import type { Retention } from './jobs/retention.ts';
 import { JobService } from './jobs/service.ts';
 import { TenantIndex } from './jobs/tenant-index.ts';
+import { SupersededJobs } from './jobs/superseded.ts';
+import type { Superseded } from './jobs/superseded.ts';
 import type { Jobs } from './jobs/types.ts';
 import { Waiters } from './jobs/waiters.ts';
+import { JobExplainer } from './jobs/why.ts';
 import { taskRegistry } from './tasks/registry.ts';
 import type { TaskRegistry } from './tasks/registry.ts';
 import { ApiKeyStore } from './tenants/api-key-store.ts';
@@ -22,6 +25,7 @@ import type { RedisConnection } from './topology/connections.ts';
 import { guardRedis } from './topology/guard.ts';
 import { Keys } from './topology/keys.ts';
 import { withRedis } from './topology/redis-errors.ts';
+import { WorkerPresence } from './topology/presence.ts';
 import { Topology } from './topology/topology.ts';
 
 export interface EngineOptions {
@@ -41,6 +45,8 @@ export interface Engine {
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
   readonly retention: Retention;
+  readonly superseded: Superseded;
+  readonly presence: WorkerPresence;
   readonly topology: Topology;
   /** Resolves when Redis answers. @throws WaggleError redis_unavailable */
   ping(): Promise<void>;
@@ -77,14 +83,31 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const retention = new JobRetention(topology, index);
   const waiters = new Waiters({ topology, logger, connect: () => connectReader(redisUrl, logger) });
   const cancellation = new FlowCancellation(topology, reader, retention);
+  const superseded = new SupersededJobs(topology, retention, cancellation);
   const list = new JobList(reader, index);
+  const presence = new WorkerPresence(topology);
+  const explainer = new JobExplainer(topology, reader, presence);
+  const tenants = new TenantStore(topology);
   let closing: Promise<void> | undefined;
   return {
-    jobs: new JobService({ topology, tasks, limits, index, reader, list, waiters }),
-    flows: new FlowService({ topology, tasks, limits, index, reader, cancellation }),
-    tenants: new TenantStore(topology),
+    jobs: new JobService({
+      topology,
+      tasks,
+      limits,
+      index,
+      reader,
+      list,
+      waiters,
+      tenants,
+      superseded,
+      explainer,
+    }),
+    flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
+    tenants,
     apiKeys: new ApiKeyStore(topology),
     retention,
+    superseded,
+    presence,
     topology,
     ping: () => withRedis(async () => void (await redis.ping())),
     close: () => (closing ??= closeAll(waiters, topology, redis)),

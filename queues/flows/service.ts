@@ -8,6 +8,7 @@ import type { TenantIndex } from '../jobs/tenant-index.ts';
 import type { EnqueueContext } from '../jobs/types.ts';
 import { jobView } from '../jobs/view.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
+import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { FlowCancellation } from './cancellation.ts';
@@ -21,6 +22,7 @@ export interface FlowServiceParts {
   index: TenantIndex;
   reader: JobReader;
   cancellation: FlowCancellation;
+  tenants: Pick<Tenants, 'assertRoom'>;
 }
 
 export class FlowService implements Flows {
@@ -48,6 +50,7 @@ export class FlowService implements Flows {
     const ids = plan.nodes.map((node) => node.id);
     try {
       const producer = topology.flowProducer(shard);
+      await this.#parts.tenants.assertRoom(tenant, plan.jobs.length);
       await Promise.all([
         index.add(tenant, createdAt, ids),
         ...queues.map((queue) => topology.register(queue)),

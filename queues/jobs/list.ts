@@ -3,7 +3,7 @@ import { queueOfJobId } from '../../src/shared/ids.ts';
 import { invalid } from '../../src/shared/validate.ts';
 import type { JobReader, JobRecord } from './reader.ts';
 import type { IndexEntry, TenantIndex } from './tenant-index.ts';
-import { isFinished, jobView } from './view.ts';
+import { isFinished, jobView, keyOf } from './view.ts';
 import type { StoredJob } from './view.ts';
 
 /** How many entries one call looks at, whatever it finds: a rare filter costs the caller more calls, not Redis more time. */
@@ -74,6 +74,7 @@ function matches(record: JobRecord, filter: ListFilter): boolean {
   const { json, envelope } = record;
   return (
     (filter.task === undefined || json.name === filter.task) &&
+    (filter.key === undefined || keyOf(json) === filter.key) &&
     (filter.tag === undefined || envelope.tags.includes(filter.tag)) &&
     (filter.correlationId === undefined || envelope.correlationId === filter.correlationId) &&
     (filter.flowId === undefined || envelope.flow?.id === filter.flowId) &&

@@ -3,7 +3,7 @@ import { newJobId } from '../../src/shared/ids.ts';
 import { DEFAULT_RETAIN_MS } from '../../src/shared/limits.ts';
 import type { JobRequest } from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
-import type { FairJobsOptions } from '../fair/index.ts';
+import type { FairJobsOptions, GroupOptions } from '../fair/index.ts';
 import type { Task, TaskDefaults } from '../tasks/define-task.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import type { FlowMembership, JobEnvelope } from './envelope.ts';
@@ -108,11 +108,21 @@ function optionsOf(
     timestamp: context.createdAt,
     attempts: request.attempts ?? task.defaults.attempts,
     backoff: { type: 'waggle', delay: backoff.delayMs, options: backoff } as WaggleBackoff,
-    group: { id: context.tenant },
+    group: groupOf(request, context),
     removeOnComplete: false,
     removeOnFail: false,
     ...(delay > 0 ? { delay } : {}),
     ...(priority > 0 ? { priority } : {}),
+  };
+}
+
+function groupOf({ key, keyLimit, keyStrategy }: JobRequest, { tenant }: PrepareContext): GroupOptions {
+  if (key === undefined) return { id: tenant };
+  return {
+    id: tenant,
+    key,
+    ...(keyLimit === undefined ? {} : { keyLimit }),
+    ...(keyStrategy === undefined ? {} : { keyStrategy }),
   };
 }
 

@@ -2,19 +2,24 @@ import { WaggleError } from '../../src/shared/errors.ts';
 import { queueOfJobId } from '../../src/shared/ids.ts';
 import type { Limits } from '../../src/shared/limits.ts';
 import { JobRequest } from '../../src/shared/schemas.ts';
-import type { Job, JobListQuery, JobPage } from '../../src/shared/schemas.ts';
+import type { Job, JobListQuery, JobPage, Why } from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
+import { KeyBusyError } from '../fair/index.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
+import { queueFull } from '../tenants/tenant-store.ts';
+import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { JobList } from './list.ts';
 import { prepareJob } from './prepare.ts';
 import type { PreparedJob } from './prepare.ts';
 import type { JobReader } from './reader.ts';
+import type { Superseded } from './superseded.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { BatchOutcome, EnqueueContext, Jobs } from './types.ts';
 import { enqueuedView, isFinished, jobView } from './view.ts';
 import type { Waiters } from './waiters.ts';
+import type { JobExplainer } from './why.ts';
 
 export interface JobServiceParts {
   topology: Topology;
@@ -24,6 +29,9 @@ export interface JobServiceParts {
   reader: JobReader;
   list: JobList;
   waiters: Waiters;
+  tenants: Pick<Tenants, 'assertRoom' | 'roomFor'>;
+  superseded: Superseded;
+  explainer: JobExplainer;
 }
 
 /** What a batch item became: a job to add, or the problem it has. */
@@ -39,7 +47,8 @@ export class JobService implements Jobs {
   async enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job> {
     const job = this.#prepare(tenant, request, context, Date.now());
     try {
-      const { topology, index } = this.#parts;
+      const { topology, index, tenants } = this.#parts;
+      await tenants.assertRoom(tenant, 1);
       const queue = topology.queue(topology.shardOf(tenant), job.queue);
       // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
       await Promise.all([
@@ -47,7 +56,9 @@ export class JobService implements Jobs {
         topology.register(job.queue),
         queue.add(job.task, job.envelope, job.options),
       ]);
+      await this.#endSuperseded(tenant, [job]);
     } catch (error) {
+      if (error instanceof KeyBusyError) throw keyBusy();
       throw asCallerError(error);
     }
     return enqueuedView(job);
@@ -61,11 +72,12 @@ export class JobService implements Jobs {
     this.#assertBatchSize(requests.length);
     const createdAt = Date.now();
     const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
+    await this.#refuseOverflow(tenant, items);
     const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
     const problems = await this.#addAll(tenant, createdAt, jobs);
     return items.map((item) => {
       if ('problem' in item) return item;
-      const problem = problems.get(item.job.queue);
+      const problem = problems.get(item.job);
       return problem === undefined ? { id: item.job.id } : { problem };
     });
   }
@@ -86,6 +98,10 @@ export class JobService implements Jobs {
       });
       return jobView(await reader.get(tenant, id));
     });
+  }
+
+  async why(tenant: string, id: string): Promise<Why> {
+    return withRedis(() => this.#parts.explainer.explain(tenant, id));
   }
 
   async list(tenant: string, query: JobListQuery): Promise<JobPage> {
@@ -112,6 +128,13 @@ export class JobService implements Jobs {
     }
   }
 
+  /** The first jobs of a batch take what room the tenant has; the others are refused. */
+  async #refuseOverflow(tenant: string, items: BatchItem[]): Promise<void> {
+    const valid = items.flatMap((item, index) => ('job' in item ? [index] : []));
+    const room = await withRedis(() => this.#parts.tenants.roomFor(tenant, valid.length));
+    for (const index of valid.slice(room)) items[index] = { problem: queueFull() };
+  }
+
   #assertBatchSize(size: number): void {
     const most = this.#parts.limits.batchJobs;
     if (size <= most) return;
@@ -120,38 +143,64 @@ export class JobService implements Jobs {
     });
   }
 
-  /** One pipeline per queue. @returns the problem of each queue whose jobs could not be added */
-  async #addAll(tenant: string, createdAt: number, jobs: PreparedJob[]): Promise<Map<string, WaggleError>> {
-    const problems = new Map<string, WaggleError>();
-    if (jobs.length === 0) return problems;
+  /** One pipeline per queue. @returns the problem of each job that could not be added */
+  async #addAll(
+    tenant: string,
+    createdAt: number,
+    jobs: PreparedJob[],
+  ): Promise<Map<PreparedJob, WaggleError>> {
+    const problems = new Map<PreparedJob, WaggleError>();
     await Promise.all(
       [...byQueue(jobs)].map(async ([name, queued]) => {
         try {
-          await this.#addToQueue(tenant, createdAt, name, queued);
+          const refused = await this.#addToQueue(tenant, createdAt, name, queued);
+          for (const job of refused) problems.set(job, keyBusy());
         } catch (error) {
           const known = asCallerError(error);
           if (!(known instanceof WaggleError)) throw error;
-          problems.set(name, known);
+          for (const job of queued) problems.set(job, known);
         }
       }),
     );
     return problems;
   }
 
-  async #addToQueue(tenant: string, createdAt: number, name: string, jobs: PreparedJob[]): Promise<void> {
+  /** @returns the jobs that were refused because their key is taken */
+  async #addToQueue(
+    tenant: string,
+    createdAt: number,
+    name: string,
+    jobs: PreparedJob[],
+  ): Promise<PreparedJob[]> {
     const { topology, index } = this.#parts;
     const queue = topology.queue(topology.shardOf(tenant), name);
     const bulk = jobs.map((job) => ({ name: job.task, data: job.envelope, opts: job.options }));
-    await Promise.all([
-      index.add(
-        tenant,
-        createdAt,
-        jobs.map((job) => job.id),
-      ),
+    const ids = jobs.map((job) => job.id);
+    const [, , added] = await Promise.all([
+      index.add(tenant, createdAt, ids),
       topology.register(name),
       queue.addBulk(bulk),
     ]);
+    await this.#endSuperseded(tenant, jobs);
+    return jobs.filter((_, place) => added[place]?.id === '');
   }
+
+  /** Jobs that these have put an end to are recorded right away. Should that fail, a worker does it soon. */
+  async #endSuperseded(tenant: string, jobs: readonly PreparedJob[]): Promise<void> {
+    const ends = jobs.filter(({ options: { group } }) => {
+      return group?.keyStrategy === 'cancel-running' || group?.keyStrategy === 'replace-waiting';
+    });
+    const { topology, superseded } = this.#parts;
+    const queues = new Set(ends.map((job) => job.queue));
+    const sweeps = [...queues].map((queue) => superseded.sweep(topology.shardOf(tenant), queue));
+    await Promise.allSettled(sweeps);
+  }
+}
+
+function keyBusy(): WaggleError {
+  return new WaggleError('conflict', 'Another job of this key runs or waits.', {
+    errors: [{ path: 'key', message: 'is taken' }],
+  });
 }
 
 function byQueue(jobs: PreparedJob[]): Map<string, PreparedJob[]> {

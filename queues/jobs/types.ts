@@ -1,5 +1,5 @@
 import type { WaggleError } from '../../src/shared/errors.ts';
-import type { Job, JobListQuery, JobPage, JobRequest } from '../../src/shared/schemas.ts';
+import type { Job, JobListQuery, JobPage, JobRequest, Why } from '../../src/shared/schemas.ts';
 
 export interface EnqueueContext {
   /** Follows the job unless the request names one of its own. */
@@ -28,6 +28,8 @@ export interface Jobs {
    * @throws WaggleError not_found
    */
   waitUntilFinished(tenant: string, id: string, timeoutMs: number, signal?: AbortSignal): Promise<Job>;
+  /** What keeps the job from running, until when, and its place in line. @throws WaggleError not_found */
+  why(tenant: string, id: string): Promise<Why>;
   /** A page of the tenant's jobs, newest first. It may hold fewer than `limit` and still name a next one. */
   list(tenant: string, query: JobListQuery): Promise<JobPage>;
 }

@@ -1,6 +1,7 @@
 import type { JobJson } from 'bullmq';
 import { queueOfJobId } from '../../src/shared/ids.ts';
 import type { Job, JobState } from '../../src/shared/schemas.ts';
+import type { FairJobsOptions } from '../fair/index.ts';
 import type { JobEnvelope } from './envelope.ts';
 import { CANCELLED, decodeFailure, EXPIRED } from './failure.ts';
 import type { Failure } from './failure.ts';
@@ -56,7 +57,7 @@ export function jobView(stored: StoredJob): Job {
     progress: json.progress === 0 ? null : json.progress,
     attempts: { made: json.attemptsMade, max: json.opts.attempts ?? 1 },
     priority: fromBullPriority(json.opts.priority ?? 0),
-    key: null,
+    key: keyOf(json),
     tags: envelope.tags,
     correlationId: envelope.correlationId,
     flow: envelope.flow === null ? null : { id: envelope.flow.id, parentId: envelope.flow.parentId },
@@ -83,7 +84,7 @@ export function enqueuedView(job: PreparedJob): Job {
     progress: null,
     attempts: { made: 0, max: options.attempts },
     priority: fromBullPriority(options.priority ?? 0),
-    key: null,
+    key: options.group?.key ?? null,
     tags: envelope.tags,
     correlationId: envelope.correlationId,
     flow: null,
@@ -92,6 +93,11 @@ export function enqueuedView(job: PreparedJob): Job {
     startedAt: null,
     finishedAt: null,
   };
+}
+
+/** The serialisation key of a stored job. */
+export function keyOf(json: JobJson): string | null {
+  return (json.opts as FairJobsOptions).group?.key ?? null;
 }
 
 function failureOf(json: JobJson): Failure | null {

@@ -1,14 +1,20 @@
 import { WaggleError } from '../../src/shared/errors.ts';
 import { DEFAULT_TENANT, isTenantId } from '../../src/shared/ids.ts';
 import { TenantSettings } from '../../src/shared/schemas.ts';
-import type { Tenant } from '../../src/shared/schemas.ts';
+import type { Tenant, TenantSettingsInput } from '../../src/shared/schemas.ts';
 import { invalid, parse } from '../../src/shared/validate.ts';
 import { DEFAULT_QUEUE } from '../jobs/prepare.ts';
 import { withRedis } from '../topology/redis-errors.ts';
+import type { FairQueueBackend } from '../fair/index.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { Tenants } from './types.ts';
 
-const FACTORY_SETTINGS: TenantSettings = { weight: 1 };
+const FACTORY_SETTINGS = TenantSettings.parse({});
+/** So old may the settings be by which a job is refused. */
+const ROOM_CACHE_MS = 1000;
+/** When a caller may try again. Nobody can know when there will be room; this keeps callers from hammering. */
+const RETRY_AFTER_MS = 1000;
+const ROOM_CACHE_MOST = 10_000;
 
 interface StoredTenant {
   settings: TenantSettings;
@@ -19,12 +25,13 @@ interface StoredTenant {
 /** The settings of tenants, in the shard of each; what the scheduler needs of them is handed to it at once. */
 export class TenantStore implements Tenants {
   readonly #topology: Topology;
+  readonly #maxWaiting = new Map<string, { most: number | null; until: number }>();
 
   constructor(topology: Topology) {
     this.#topology = topology;
   }
 
-  async put(id: string, settings: TenantSettings): Promise<Tenant> {
+  async put(id: string, settings: TenantSettingsInput): Promise<Tenant> {
     if (!isKnownForm(id)) throw invalid('validation', [{ path: 'id', message: 'is not a tenant id' }]);
     const valid = parse(TenantSettings, settings);
     return withRedis(async () => {
@@ -36,7 +43,9 @@ export class TenantStore implements Tenants {
         redis.hset(key, 'settings', JSON.stringify(valid), 'updatedAt', now),
         redis.sadd(keys.tenants, id),
       ]);
-      await this.#applyWeight(id, valid.weight);
+      this.#maxWaiting.delete(id);
+      const { maxWaiting: _, ...limits } = valid;
+      await this.#inItsShards(id, (backend) => backend.setGroupLimits(id, limits));
       return this.get(id);
     });
   }
@@ -44,9 +53,37 @@ export class TenantStore implements Tenants {
   async get(id: string): Promise<Tenant> {
     if (!isKnownForm(id)) throw new WaggleError('not_found', 'There is no such tenant.');
     return withRedis(async () => {
-      const [own, defaults] = await Promise.all([this.#read(id), this.#read(DEFAULT_TENANT)]);
-      return tenantView(id, own, defaults?.settings ?? FACTORY_SETTINGS);
+      const backend = this.#backend(this.#topology.shardOf(id));
+      const [own, defaults, pausedUntil] = await Promise.all([
+        this.#read(id),
+        this.#read(DEFAULT_TENANT),
+        backend.getGroupPause(id),
+      ]);
+      return tenantView(id, own, defaults?.settings ?? FACTORY_SETTINGS, pausedUntil);
     });
+  }
+
+  async pause(id: string, forMs: number | null): Promise<Tenant> {
+    await this.get(id);
+    await withRedis(() => this.#inItsShards(id, (backend) => backend.pauseGroup(id, forMs)));
+    return this.get(id);
+  }
+
+  async resume(id: string): Promise<Tenant> {
+    await this.get(id);
+    await withRedis(() => this.#inItsShards(id, (backend) => backend.resumeGroup(id)));
+    return this.get(id);
+  }
+
+  async roomFor(id: string, count: number): Promise<number> {
+    const most = await this.#maxWaitingOf(id);
+    if (most === null) return count;
+    const waiting = await this.#backend(this.#topology.shardOf(id)).countWaitingInPrefix(id);
+    return Math.max(0, Math.min(count, most - waiting));
+  }
+
+  async assertRoom(id: string, count: number): Promise<void> {
+    if ((await this.roomFor(id, count)) < count) throw queueFull();
   }
 
   async list(): Promise<Tenant[]> {
@@ -71,16 +108,29 @@ export class TenantStore implements Tenants {
     };
   }
 
-  /** The defaults hold in every shard; a tenant's own weight in its shard alone. */
-  async #applyWeight(id: string, weight: number): Promise<void> {
+  /** The defaults hold in every shard; what is a tenant's own in its shard alone. */
+  async #inItsShards(id: string, change: (backend: FairQueueBackend) => Promise<void>): Promise<void> {
     const { shards } = this.#topology;
     const all =
       id === DEFAULT_TENANT
         ? Array.from({ length: shards }, (_, shard) => shard)
         : [this.#topology.shardOf(id)];
-    await Promise.all(
-      all.map((shard) => this.#topology.queue(shard, DEFAULT_QUEUE).getBackend().setGroupWeight(id, weight)),
-    );
+    await Promise.all(all.map((shard) => change(this.#backend(shard))));
+  }
+
+  /** Limits hold for all queues of a shard, so any queue of it will do. */
+  #backend(shard: number): FairQueueBackend {
+    return this.#topology.queue(shard, DEFAULT_QUEUE).getBackend();
+  }
+
+  async #maxWaitingOf(id: string): Promise<number | null> {
+    const known = this.#maxWaiting.get(id);
+    if (known && known.until > Date.now()) return known.most;
+    const settings = (await this.#read(id)) ?? (await this.#read(DEFAULT_TENANT));
+    const most = settings?.settings.maxWaiting ?? null;
+    if (this.#maxWaiting.size >= ROOM_CACHE_MOST) this.#maxWaiting.clear();
+    this.#maxWaiting.set(id, { most, until: Date.now() + ROOM_CACHE_MS });
+    return most;
   }
 
   #key(id: string): string {
@@ -92,12 +142,30 @@ function isKnownForm(id: string): boolean {
   return id === DEFAULT_TENANT || isTenantId(id);
 }
 
-function tenantView(id: string, own: StoredTenant | null, defaults: TenantSettings): Tenant {
+function tenantView(
+  id: string,
+  own: StoredTenant | null,
+  defaults: TenantSettings,
+  pausedUntil: number | null,
+): Tenant {
   return {
     id,
-    weight: (own?.settings ?? defaults).weight,
+    ...(own?.settings ?? defaults),
+    paused: pausedUntil !== null,
+    pausedUntil: isoOrNull(pausedUntil),
     configured: own !== null,
-    createdAt: own === null ? null : new Date(own.createdAt).toISOString(),
-    updatedAt: own === null ? null : new Date(own.updatedAt).toISOString(),
+    createdAt: isoOrNull(own?.createdAt ?? null),
+    updatedAt: isoOrNull(own?.updatedAt ?? null),
   };
+}
+
+function isoOrNull(time: number | null): string | null {
+  return time === null || time === Infinity ? null : new Date(time).toISOString();
+}
+
+/** What a batch or a flow says of jobs there is no room for, and a single job as well. */
+export function queueFull(): WaggleError {
+  return new WaggleError('queue_full', 'The tenant has as many jobs waiting as it may have.', {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
 }

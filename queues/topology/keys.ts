@@ -56,6 +56,11 @@ export class Keys {
     return `${this.prefix(shard)}:retire`;
   }
 
+  /** ZSET of `<queue> <worker>` of the workers of a shard, by when they last said so (ms). */
+  workers(shard: number): string {
+    return `${this.prefix(shard)}:workers`;
+  }
+
   prefix(shard: number): string {
     return shardPrefix(shard, this.#root);
   }

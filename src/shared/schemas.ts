@@ -77,10 +77,35 @@ export const RetainMs = z
     description: 'How long a finished job is kept, in milliseconds after it finished.',
   });
 
+const Key = z
+  .string()
+  .min(1)
+  .max(256)
+  .meta({ examples: ['session-42'] });
+
+export const keyStrategies = ['queue', 'cancel-running', 'reject', 'replace-waiting'] as const;
+
 const jobFields = {
   task: TaskName,
   payload: z.unknown().optional().meta({ description: 'Any JSON; the task has its own schema for it.' }),
   queue: QueueName.optional().meta({ description: 'Default: `default`.' }),
+  key: Key.optional().meta({
+    description: 'Jobs of the same key in a queue run one after the other, in order of arrival.',
+  }),
+  keyLimit: z
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .meta({ description: 'Jobs of the key at a time; default 1.' }),
+  keyStrategy: z
+    .enum(keyStrategies)
+    .optional()
+    .meta({
+      description:
+        'What the job does when its key is taken: `queue` (the default) waits, `reject` is refused with 409, ' +
+        '`replace-waiting` takes the place of those that wait, `cancel-running` also has those stopped that run.',
+    }),
   priority: z
     .int()
     .min(0)
@@ -113,9 +138,27 @@ function oneStart(
   }
 }
 
+/** What is said about a key needs one. */
+function keyGiven(
+  request: { key?: string | undefined; keyLimit?: number | undefined; keyStrategy?: string | undefined },
+  ctx: z.RefinementCtx,
+): void {
+  if (request.key !== undefined) return;
+  for (const path of ['keyLimit', 'keyStrategy'] as const) {
+    if (request[path] !== undefined) ctx.addIssue({ code: 'custom', path: [path], message: 'needs a key' });
+  }
+}
+
+/** A flow is accepted whole or not at all, and a part of it can be refused only after the others are in. */
+function notRejecting(request: { keyStrategy?: string | undefined }, ctx: z.RefinementCtx): void {
+  if (request.keyStrategy !== 'reject') return;
+  ctx.addIssue({ code: 'custom', path: ['keyStrategy'], message: 'cannot be reject in a flow' });
+}
+
 export const JobRequest = z
   .strictObject(jobFields)
   .superRefine(oneStart)
+  .superRefine(keyGiven)
   .meta({
     id: 'JobRequest',
     description: 'A job to enqueue. Only `task` is required.',
@@ -158,6 +201,52 @@ export const Job = z
   })
   .meta({ id: 'Job', description: 'One enqueued run of a task.' });
 export type Job = z.output<typeof Job>;
+
+export const gates = [
+  'tenant_paused',
+  'tenant_concurrency',
+  'tenant_rate',
+  'key',
+  'queue_paused',
+  'queue_concurrency',
+  'delayed',
+  'children',
+  'no_worker',
+  'fair_turn',
+] as const;
+export type Gate = (typeof gates)[number];
+
+export const Why = z
+  .strictObject({
+    state: JobState,
+    runnable: z
+      .boolean()
+      .meta({ description: 'Whether nothing but its turn stands between the job and a worker.' }),
+    blockedBy: z.array(
+      z.strictObject({
+        gate: z.enum(gates),
+        detail: z.string(),
+        until: z.iso
+          .datetime()
+          .nullable()
+          .meta({ description: 'When this gate opens by itself, if it does.' }),
+      }),
+    ),
+    position: z.strictObject({
+      inTenant: z
+        .int()
+        .nullable()
+        .meta({ description: 'Jobs of the tenant in this queue that run before it.' }),
+      tenantsAhead: z.int().nullable().meta({
+        description: "Tenants served before its own; null while its tenant's next job may not run.",
+      }),
+    }),
+    estimatedStartAt: z.iso.datetime().nullable().meta({
+      description: 'Not before this time; null where it does not depend on time alone.',
+    }),
+  })
+  .meta({ id: 'Why', description: 'What keeps a job from running.' });
+export type Why = z.output<typeof Why>;
 
 export const FieldErrorSchema = z.strictObject({ path: z.string(), message: z.string() });
 
@@ -223,6 +312,8 @@ export const FlowTree: z.ZodType<FlowTree> = z
     },
   })
   .superRefine(oneStart)
+  .superRefine(keyGiven)
+  .superRefine(notRejecting)
   .meta({ id: 'FlowTree', description: 'A job and those that must end before it runs.' });
 
 export const FlowRequest = z.strictObject({ tree: FlowTree }).meta({
@@ -271,22 +362,83 @@ export const Flow = z
   .meta({ id: 'Flow' });
 export type Flow = z.output<typeof Flow>;
 
-export const TenantSettings = z
+export const Rate = z
   .strictObject({
-    weight: z
-      .number()
-      .min(0.01)
-      .max(1000)
-      .default(1)
-      .meta({ description: 'Share relative to the other tenants.' }),
+    limit: z.int().min(1).max(1_000_000).meta({ description: 'Jobs that may start per period.' }),
+    periodMs: z.int().min(1).max(MAX_DELAY_MS),
+    burst: z.int().min(1).max(1_000_000).default(1).meta({
+      description: 'Starts that may come at once after a quiet time; the others are spaced evenly.',
+    }),
   })
-  .meta({ id: 'TenantSettings', examples: [{ weight: 3 }] });
+  .meta({
+    description: 'How fast jobs may start.',
+    examples: [{ limit: 50, periodMs: 1000, burst: 10 }],
+  });
+export type Rate = z.output<typeof Rate>;
+
+const Weight = z.number().min(0.01).max(1000);
+const MaxRunning = z
+  .int()
+  .min(0)
+  .max(1_000_000)
+  .nullable()
+  .meta({ description: 'Jobs that may run at once; null = no limit.' });
+
+export const QueueLimits = z
+  .strictObject({
+    weight: Weight.optional(),
+    maxRunning: MaxRunning.optional(),
+    rate: Rate.nullable().optional(),
+  })
+  .meta({ description: "What holds in one queue, beside the tenant's own limits." });
+
+const tenantFields = {
+  weight: Weight.default(1).meta({ description: 'Share relative to the other tenants.' }),
+  maxRunning: MaxRunning.default(null),
+  rate: Rate.nullable().default(null),
+  maxWaiting: z
+    .int()
+    .min(0)
+    .max(100_000_000)
+    .nullable()
+    .default(null)
+    .meta({ description: 'Jobs that may wait over all queues; more are refused. null = no limit.' }),
+  paused: z.boolean().default(false).meta({ description: 'Whether none of its jobs may start.' }),
+  queues: z
+    .record(QueueName, QueueLimits)
+    .default({})
+    .refine((queues) => Object.keys(queues).length <= 100, 'has more than 100 queues')
+    .meta({ description: 'Limits of single queues.' }),
+};
+
+export const TenantSettings = z.strictObject(tenantFields).meta({
+  id: 'TenantSettings',
+  examples: [{ weight: 3, maxRunning: 20, rate: { limit: 50, periodMs: 1000, burst: 10 } }],
+});
 export type TenantSettings = z.output<typeof TenantSettings>;
+export type TenantSettingsInput = z.input<typeof TenantSettings>;
+
+export const PauseRequest = z
+  .strictObject({
+    untilMs: z.int().min(0).max(8.64e15).nullable().default(null).meta({
+      description:
+        'How long, in milliseconds; a number of 13 digits is a moment since 1970. null = until resumed.',
+    }),
+  })
+  .meta({ id: 'PauseRequest', examples: [{ untilMs: 60000 }] });
 
 export const Tenant = z
   .strictObject({
     id: z.string(),
     weight: z.number(),
+    maxRunning: z.int().nullable(),
+    rate: Rate.nullable(),
+    maxWaiting: z.int().nullable(),
+    paused: z
+      .boolean()
+      .meta({ description: 'Whether it is paused now, by its settings, by hand or by a handler.' }),
+    pausedUntil: z.iso.datetime().nullable().meta({ description: 'When the pause ends by itself.' }),
+    queues: z.record(z.string(), QueueLimits),
     configured: z.boolean().meta({ description: 'False while the defaults of tenant `*` apply.' }),
     createdAt: z.iso.datetime().nullable(),
     updatedAt: z.iso.datetime().nullable(),
@@ -330,6 +482,7 @@ export const JobListQuery = z
     state: JobState.optional(),
     task: TaskName.optional(),
     queue: QueueName.optional(),
+    key: Key.optional(),
     tag: Tag.optional(),
     correlationId: CorrelationId.optional(),
     flowId: z.string().min(1).max(128).optional(),

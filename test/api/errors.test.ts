@@ -34,16 +34,16 @@ test('malformed JSON', async () => {
 });
 
 test('validation names every field at fault', async () => {
-  const answer = await post({ body: { task: 'Echo', priority: 10, tags: [''], colour: 'red', key: 'k' } });
+  const answer = await post({ body: { task: 'Echo', priority: 10, tags: [''], colour: 'red', dedupe: 'k' } });
   expectProblem(answer, 400, 'validation');
   expect(answer.json.errors.map((error: { path: string }) => error.path).sort()).toEqual([
     'colour',
-    'key',
+    'dedupe',
     'priority',
     'tags.0',
     'task',
   ]);
-  expect(answer.json.errors).toContainEqual({ path: 'key', message: 'is not available yet' });
+  expect(answer.json.errors).toContainEqual({ path: 'dedupe', message: 'is not available yet' });
 });
 
 test('bodies that are JSON but no object', async () => {
@@ -167,7 +167,7 @@ test('paths and queries that cannot be read', async () => {
 test('a tenant that cannot be', async () => {
   expectProblem(await api.admin('PUT', '/v1/tenants/NO', { body: { weight: 1 } }), 400, 'validation');
   expectProblem(await api.admin('PUT', '/v1/tenants/acme', { body: { weight: 0 } }), 400, 'validation');
-  expectProblem(await api.admin('PUT', '/v1/tenants/acme', { body: { maxRunning: 3 } }), 400, 'validation');
+  expectProblem(await api.admin('PUT', '/v1/tenants/acme', { body: { maxRunning: -3 } }), 400, 'validation');
 });
 
 test('bytes that are no HTTP request get a problem document too', async () => {

@@ -5,7 +5,7 @@ import { WaggleError } from '../../src/shared/errors.ts';
 import * as schemas from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
 
-const { FlowRequest, JobListQuery, JobRequest, TenantSettings } = schemas;
+const { FlowRequest, FlowTree, JobListQuery, JobRequest, TenantSettings } = schemas;
 
 function faults(schema: z.ZodType, value: unknown): { path: string; message: string }[] {
   try {
@@ -30,25 +30,54 @@ test('the job of the contract, without what comes later, is taken', () => {
     ttlMs: 3600000,
     tags: ['a'],
     correlationId: 'abc',
+    key: 'session-42',
+    keyStrategy: 'queue',
+    keyLimit: 1,
     retainMs: { completed: 86400000, failed: 604800000 },
   };
   expect(parse(JobRequest, request)).toEqual(request);
 });
 
-test.each(['key', 'keyStrategy', 'keyLimit', 'dedupe'])('%s is refused as not available yet', (field) => {
-  expect(faults(JobRequest, { task: 'echo', [field]: 'x' })).toEqual([
-    { path: field, message: 'is not available yet' },
+test('dedupe is refused as not available yet', () => {
+  expect(faults(JobRequest, { task: 'echo', dedupe: 'x' })).toEqual([
+    { path: 'dedupe', message: 'is not available yet' },
   ]);
 });
 
-test.each(['maxRunning', 'rate', 'maxWaiting', 'paused', 'queues'])(
-  'tenant %s is refused as not available yet',
-  (field) => {
-    expect(faults(TenantSettings, { [field]: 1 })).toEqual([
-      { path: field, message: 'is not available yet' },
-    ]);
-  },
-);
+test.each(['keyLimit', 'keyStrategy'])('%s needs a key', (field) => {
+  const value = field === 'keyLimit' ? 2 : 'reject';
+  expect(faults(JobRequest, { task: 'echo', [field]: value })).toEqual([
+    { path: field, message: 'needs a key' },
+  ]);
+  expect(faults(JobRequest, { task: 'echo', key: 'k', [field]: value })).toEqual([]);
+});
+
+test('a node of a flow cannot be refused for its key, since the others would be in by then', () => {
+  const node = { task: 'echo', key: 'k', keyStrategy: 'reject' };
+  expect(faults(FlowTree, { task: 'echo', children: [node] })).toEqual([
+    { path: 'children.0.keyStrategy', message: 'cannot be reject in a flow' },
+  ]);
+});
+
+test('the whole of a tenant is accepted, and what is left out has no limit', () => {
+  const settings = {
+    weight: 2,
+    maxRunning: 3,
+    rate: { limit: 50, periodMs: 1000, burst: 10 },
+    maxWaiting: 1000,
+    paused: false,
+    queues: { mail: { weight: 3, maxRunning: 1, rate: null } },
+  };
+  expect(parse(TenantSettings, settings)).toEqual(settings);
+  expect(parse(TenantSettings, {})).toEqual({
+    weight: 1,
+    maxRunning: null,
+    rate: null,
+    maxWaiting: null,
+    paused: false,
+    queues: {},
+  });
+});
 
 test('each unknown field is named where it stands, in a tree too', () => {
   expect(faults(JobRequest, { task: 'echo', a: 1, b: 2 })).toEqual([

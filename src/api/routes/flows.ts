@@ -21,7 +21,7 @@ export function flowRoutes({ engine }: RouteDeps): Route[] {
         headers: { Location: 'Path of the flow.' },
       },
     },
-    problems: ['unknown_task', 'invalid_payload'],
+    problems: ['unknown_task', 'invalid_payload', 'queue_full'],
     async handle({ tenant, body, correlationId }) {
       const receipt = await engine.flows.enqueue(tenant, body.tree, { correlationId });
       return { status: 202, headers: { Location: `/v1/flows/${receipt.id}` }, body: receipt };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Job, JobListQuery, JobPage, JobRequest } from '../../shared/schemas.ts';
+import { Job, JobListQuery, JobPage, JobRequest, Why } from '../../shared/schemas.ts';
 import { MAX_WAIT_SECONDS, preferredWaitSeconds } from '../http/prefer.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
@@ -39,7 +39,7 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
       200: { description: 'The job finished within the preferred wait.', schema: Job, headers: jobHeaders() },
       202: { description: 'The job is accepted and stored.', schema: Job, headers: jobHeaders() },
     },
-    problems: ['unknown_task', 'invalid_payload'],
+    problems: ['unknown_task', 'invalid_payload', 'conflict', 'queue_full'],
     async handle(call) {
       const accepted = await engine.jobs.enqueue(call.tenant, call.body, {
         correlationId: call.correlationId,
@@ -92,7 +92,23 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
     },
   });
 
-  return [create, list, get];
+  const why = defineRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/why',
+    operationId: 'explainJob',
+    summary: 'Why a job is not running',
+    description: 'Every gate that holds it, until when, and its place in line.',
+    tag: 'jobs',
+    access: 'jobs:read',
+    params: { id: JobId },
+    responses: { 200: { description: 'What holds it now.', schema: Why } },
+    problems: ['not_found'],
+    async handle({ tenant, params }) {
+      return { status: 200, body: await engine.jobs.why(tenant, params['id'] ?? '') };
+    },
+  });
+
+  return [create, list, get, why];
 }
 
 function jobHeaders(): Record<string, string> {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Tenant, TenantId, TenantSettings } from '../../shared/schemas.ts';
+import { PauseRequest, Tenant, TenantId, TenantSettings } from '../../shared/schemas.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
@@ -58,5 +58,45 @@ export function tenantRoutes({ engine }: RouteDeps): Route[] {
     },
   });
 
-  return [list, get, put];
+  const pause = defineRoute({
+    method: 'post',
+    path: '/v1/tenants/{id}/pause',
+    operationId: 'pauseTenant',
+    summary: "Start none of a tenant's jobs, for a while or until it is resumed",
+    description: 'Jobs that run go on.',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantParam },
+    body: PauseRequest,
+    responses: { 200: { description: 'The tenant as it is now.', schema: Tenant } },
+    problems: ['not_found'],
+    async handle({ params, body }) {
+      return { status: 200, body: await engine.tenants.pause(params['id'] ?? '', durationOf(body.untilMs)) };
+    },
+  });
+
+  const resume = defineRoute({
+    method: 'post',
+    path: '/v1/tenants/{id}/resume',
+    operationId: 'resumeTenant',
+    summary: 'End a pause',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantParam },
+    responses: { 200: { description: 'The tenant as it is now.', schema: Tenant } },
+    problems: ['not_found'],
+    async handle({ params }) {
+      return { status: 200, body: await engine.tenants.resume(params['id'] ?? '') };
+    },
+  });
+
+  return [list, get, put, pause, resume];
+}
+
+/** From this number on (the year 2001) it is a moment; as a duration it would be three decades. */
+const LEAST_MOMENT_MS = 1e12;
+
+function durationOf(untilMs: number | null): number | null {
+  if (untilMs === null || untilMs < LEAST_MOMENT_MS) return untilMs;
+  return Math.max(0, untilMs - Date.now());
 }

@@ -12,6 +12,12 @@ test('a tenant nobody configured has the defaults, and those of * when it is set
   expect(await engine.tenants.get('fresh')).toEqual({
     id: 'fresh',
     weight: 1,
+    maxRunning: null,
+    rate: null,
+    maxWaiting: null,
+    paused: false,
+    pausedUntil: null,
+    queues: {},
     configured: false,
     createdAt: null,
     updatedAt: null,

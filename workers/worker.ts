@@ -7,6 +7,7 @@ import type { Logger } from '../src/shared/logger.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
 import type { HandlerRegistry } from './handlers/registry.ts';
 import type { WorkerMetrics } from './health/metrics.ts';
+import { CancelListener } from './runtime/cancel-listener.ts';
 import { Consequences } from './runtime/consequences.ts';
 import { Dispatcher } from './runtime/dispatcher.ts';
 import { Doorbell } from './runtime/doorbell.ts';
@@ -50,7 +51,8 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const commands = connectWorker(settings.redisUrl, logger);
   // A source that had to open the connection itself would stay broken if the first attempt failed.
   commands.connect().catch(() => undefined);
-  const sources = openSources(settings, engine, commands);
+  const workerName = `${hostname()}:${process.pid}`;
+  const sources = openSources(settings, engine, commands, workerName);
   const locks = new LockKeeper({ lockMs: settings.lockMs, logger });
   const consequences = new Consequences({ retention: engine.retention, flows: engine.flows, logger });
   const executor = new Executor({
@@ -74,11 +76,33 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   });
   const doorbell = blocking && openDoorbell(blocking, commands, dispatcher, logger);
   const { workerShards: shards } = settings;
-  const maintenance = new Maintenance({ sources, shards, retention: engine.retention, metrics, logger });
-  metrics.gauges = { active: () => executor.running, budget: () => settings.concurrency };
+  const { retention, superseded, presence } = engine;
+  const maintenance = new Maintenance({
+    sources,
+    shards,
+    queues: settings.queues,
+    workerName,
+    retention,
+    superseded,
+    presence,
+    metrics,
+    logger,
+  });
+  const cancels = new CancelListener({
+    connection: connectWorker(settings.redisUrl, logger),
+    channels: new Map(sources.map((source) => [source.backend.cancelChannel, source.shard])),
+    onCancel: (shard, queue, jobId) => executor.supersede(shard, queue, jobId),
+    logger,
+  });
+  metrics.gauges = {
+    active: () => executor.running,
+    budget: () => settings.concurrency,
+    slotRepairs: () => sources.reduce((sum, source) => sum + source.backend.repairs, 0),
+  };
 
   locks.start();
   maintenance.start();
+  cancels.start();
   doorbell?.start();
   dispatcher.start(doorbell);
 
@@ -89,6 +113,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     executor,
     consequences,
     maintenance,
+    cancels,
     locks,
     sources,
     blocking,
@@ -103,8 +128,12 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   };
 }
 
-function openSources(settings: WorkerSettings, engine: Engine, connection: RedisConnection): ShardSource[] {
-  const workerName = `${hostname()}:${process.pid}`;
+function openSources(
+  settings: WorkerSettings,
+  engine: Engine,
+  connection: RedisConnection,
+  workerName: string,
+): ShardSource[] {
   return settings.workerShards.flatMap((shard) =>
     settings.queues.map(
       (queue) =>

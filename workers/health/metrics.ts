@@ -4,13 +4,14 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 export interface WorkerGauges {
   active: () => number;
   budget: () => number;
+  slotRepairs: () => number;
 }
 
 /** The metrics of one worker process. No label carries a tenant: there may be any number of them. */
 export class WorkerMetrics {
   readonly registry = new Registry();
   /** Set once the worker runs; scraped before that, it runs nothing. */
-  gauges: WorkerGauges = { active: () => 0, budget: () => 0 };
+  gauges: WorkerGauges = { active: () => 0, budget: () => 0, slotRepairs: () => 0 };
   readonly finished: Counter<'task' | 'outcome'>;
   readonly runSeconds: Histogram<'task'>;
   readonly waitSeconds: Histogram<'queue'>;
@@ -70,6 +71,15 @@ export class WorkerMetrics {
       registers,
       collect() {
         this.set(now().active());
+      },
+    });
+    new Counter({
+      name: 'waggle_worker_slots_repaired_total',
+      help: "Slots of limited tenants that did not fit the jobs that run; anything but 0 is somebody's defect",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(now().slotRepairs());
       },
     });
     new Gauge({

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 import type { Logger } from '../../src/shared/logger.ts';
+import type { CancelListener } from './cancel-listener.ts';
 import type { Consequences } from './consequences.ts';
 import { settlesWithin } from './deadline.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -16,6 +17,7 @@ export interface DrainParts {
   executor: Executor;
   consequences: Consequences;
   maintenance: Maintenance;
+  cancels: CancelListener;
   locks: LockKeeper;
   sources: readonly ShardSource[];
   blocking: Redis | null;
@@ -63,8 +65,9 @@ async function handBack(executor: Executor, options: { graceMs: number; logger: 
   );
 }
 
-async function closeAll({ locks, sources, commands }: DrainParts): Promise<void> {
+async function closeAll({ locks, cancels, sources, commands }: DrainParts): Promise<void> {
   locks.stop();
+  cancels.stop();
   await settlesWithin(Promise.all(sources.map((source) => source.close(true))), STEP_MS);
   // Nothing of ours is under way any more, or it has had its time.
   commands.disconnect();

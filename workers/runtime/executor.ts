@@ -84,6 +84,14 @@ export class Executor {
     for (const run of this.#runs) this.#abort(run, 'shutdown');
   }
 
+  /** Aborts the handler of a job that a newer one of its key supersedes, if it runs here. */
+  supersede(shard: number, queue: string, jobId: string): void {
+    for (const run of this.#runs) {
+      const { source, job } = run;
+      if (source.shard === shard && source.name === queue && job.id === jobId) this.#abort(run, 'superseded');
+    }
+  }
+
   /** Resolves when the outcomes of all jobs that run now are recorded; their handlers may be at work all the same. */
   async recorded(): Promise<void> {
     while (this.#runs.size > 0) {
@@ -187,11 +195,16 @@ export class Executor {
     this.#options.observer.overran(run);
   }
 
-  #abort(run: Run, cause: AbortCause): void {
-    const message = cause === 'shutdown' ? 'The worker is shutting down' : 'The lock of the job was lost';
-    run.abort.abort(new AttemptAborted(cause, message));
+  #abort(run: Run, cause: Exclude<AbortCause, 'timeout'>): void {
+    run.abort.abort(new AttemptAborted(cause, ABORT_MESSAGES[cause]));
   }
 }
+
+const ABORT_MESSAGES = {
+  shutdown: 'The worker is shutting down',
+  superseded: 'A newer job of the same key takes the place of this one',
+  lock_lost: 'The lock of the job was lost',
+};
 
 /** A time to live bounds the wait for the first start; a job that came back was in time. */
 function isExpired(job: Job, envelope: JobEnvelope | null): boolean {

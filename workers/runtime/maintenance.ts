@@ -1,5 +1,8 @@
 import type { Retention } from '../../queues/jobs/retention.ts';
+import type { Superseded } from '../../queues/jobs/superseded.ts';
+import type { WorkerPresence } from '../../queues/topology/presence.ts';
 import { isRedisUnavailable } from '../../queues/topology/redis-errors.ts';
+import { WaggleError } from '../../src/shared/errors.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { WorkerMetrics } from '../health/metrics.ts';
 import type { ShardSource } from './source.ts';
@@ -8,20 +11,32 @@ export interface MaintenanceOptions {
   sources: readonly ShardSource[];
   shards: readonly number[];
   retention: Pick<Retention, 'sweep'>;
+  superseded: Superseded;
+  presence: WorkerPresence;
+  queues: readonly string[];
+  workerName: string;
   metrics: Pick<WorkerMetrics, 'stalled' | 'retired'>;
   logger: Logger;
 }
 
+const PRESENCE_MS = 5000;
+const CANCELS_MS = 1000;
 const SWEEP_MS = 10_000;
 const SWEEP_JOBS = 500;
 /** Sweeps in a row, so that removal keeps up with bursts and still leaves Redis to others. */
 const MAX_ROUNDS = 10;
 
-/** What every worker does beside running jobs: bring back jobs of lost workers, and remove finished ones in time. */
+/**
+ * What every worker does beside running jobs: bring back jobs of lost workers, end superseded ones
+ * whose time is over, and remove finished ones in time.
+ */
 export class Maintenance {
   readonly #options: MaintenanceOptions;
   #timer: NodeJS.Timeout | undefined;
   #sweeping: Promise<void> | null = null;
+  #presenceTimer: NodeJS.Timeout | undefined;
+  #cancelTimer: NodeJS.Timeout | undefined;
+  #cancelling: Promise<void> | null = null;
   #stopped = false;
 
   constructor(options: MaintenanceOptions) {
@@ -36,13 +51,44 @@ export class Maintenance {
     this.#timer = setInterval(() => {
       this.#sweeping ??= this.#sweep();
     }, ms);
+    this.#announce();
+    this.#presenceTimer = setInterval(() => this.#announce(), PRESENCE_MS);
+    this.#cancelTimer = setInterval(() => {
+      this.#cancelling ??= this.#endSuperseded();
+    }, CANCELS_MS);
   }
 
   /** Stops the sweeps; the checks for stalled jobs end with their sources. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#timer);
-    await this.#sweeping;
+    clearInterval(this.#cancelTimer);
+    clearInterval(this.#presenceTimer);
+    const { presence, shards, queues, workerName } = this.#options;
+    const leave = shards.map((shard) => presence.withdraw(shard, queues, workerName));
+    await Promise.allSettled([this.#sweeping, this.#cancelling, ...leave]);
+  }
+
+  /** So that whoever asks why a job does not run can be told whether anybody is there to run it. */
+  #announce(): void {
+    const { presence, shards, queues, workerName, logger } = this.#options;
+    for (const shard of shards) {
+      presence.announce(shard, queues, workerName).catch((error: unknown) => {
+        logger.debug({ err: error, shard }, 'worker could not be announced');
+      });
+    }
+  }
+
+  /** One after the other: there is hardly ever anything to do, and each costs Redis a call. */
+  async #endSuperseded(): Promise<void> {
+    for (const { shard, name } of this.#options.sources) {
+      if (this.#stopped) break;
+      await this.#options.superseded.sweep(shard, name).catch((error: unknown) => {
+        const level = isRedisUnavailable(error) || error instanceof WaggleError ? 'debug' : 'warn';
+        this.#options.logger[level]({ err: error, queue: name, shard }, 'superseded jobs could not be ended');
+      });
+    }
+    this.#cancelling = null;
   }
 
   async #sweep(): Promise<void> {

@@ -1,9 +1,10 @@
 import { TIMEOUT } from '../../queues/jobs/failure.ts';
 import type { Failure } from '../../queues/jobs/failure.ts';
+import { SUPERSEDED } from '../../queues/jobs/superseded.ts';
 import { abortCause } from './abort.ts';
 import type { Settled } from './attempt.ts';
 import { backoffDelay, backoffPolicy } from './backoff.ts';
-import { TaskError } from './task-error.ts';
+import { PauseTenant, TaskError } from './task-error.ts';
 
 /** What becomes of a job after an attempt. */
 export type Outcome =
@@ -12,6 +13,8 @@ export type Outcome =
   | { kind: 'fail'; failure: Failure }
   /** Back to the front of its line, no attempt spent. */
   | { kind: 'hand-back' }
+  /** The same, and no job of its tenant starts for so long. */
+  | { kind: 'pause-tenant'; forMs: number }
   /** Not ours any more: write nothing. */
   | { kind: 'abandon' };
 
@@ -33,6 +36,8 @@ export function classify(settled: Settled, signal: AbortSignal, count: AttemptCo
   switch (abortCause(signal)) {
     case 'lock_lost':
       return { kind: 'abandon' };
+    case 'superseded':
+      return { kind: 'fail', failure: SUPERSEDED };
     case 'timeout':
       return retryOrFail({ code: TIMEOUT, message: abortMessage(signal), retryable: true }, count);
     case 'shutdown':
@@ -42,6 +47,8 @@ export function classify(settled: Settled, signal: AbortSignal, count: AttemptCo
       break;
   }
   if (settled.kind === 'returned') return completed(settled.value);
+  if (settled.kind === 'threw' && settled.error instanceof PauseTenant)
+    return { kind: 'pause-tenant', forMs: boundedPause(settled.error.forMs) };
   if (settled.kind === 'threw')
     return retryOrFail(failureOf(settled.error), count, retryAfterOf(settled.error));
   return { kind: 'hand-back' };
@@ -52,7 +59,7 @@ export function retryOrFail(failure: Failure, count: AttemptCount, retryAfterMs 
   if (!failure.retryable || count.made + 1 >= count.max) return { kind: 'fail', failure };
   const policy = backoffPolicy(count.backoff);
   const pause = policy === null ? 0 : backoffDelay(policy, count.made + 1);
-  return { kind: 'retry', failure, delayMs: Math.max(pause, Math.min(retryAfterMs, MAX_RETRY_AFTER_MS)) };
+  return { kind: 'retry', failure, delayMs: Math.max(pause, boundedPause(retryAfterMs)) };
 }
 
 /** The failure an error stands for. Only a TaskError says more than its message. */
@@ -63,6 +70,10 @@ export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message || error.name : String(error);
   const retryable = !(error instanceof Error && error.name === 'UnrecoverableError');
   return { code: 'task_failed', message: bounded(message), retryable };
+}
+
+function boundedPause(ms: number): number {
+  return Math.min(Math.max(Math.ceil(ms) || 0, 0), MAX_RETRY_AFTER_MS);
 }
 
 function completed(result: unknown): Outcome {

@@ -87,6 +87,10 @@ async function write(request: RecordRequest): Promise<Claimed | null> {
     case 'hand-back':
       await source.handBack(job, token);
       return null;
+    case 'pause-tenant':
+      await source.pauseTenant(job, outcome.forMs);
+      await source.handBack(job, token);
+      return null;
     case 'abandon':
       return null;
   }

@@ -55,6 +55,11 @@ export class RunObserver {
         return this.#logger.warn({ ...line, ...cause(run) }, 'job failed');
       case 'hand-back':
         return this.#logger.info(line, 'job handed back');
+      case 'pause-tenant':
+        return this.#logger.info(
+          { ...line, forMs: outcome.forMs },
+          'tenant paused by its job, job handed back',
+        );
       case 'abandon':
         return this.#logger.warn(line, 'job is not ours any more; nothing was recorded');
     }

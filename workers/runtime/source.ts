@@ -1,6 +1,6 @@
 import { ErrorCode, Worker } from 'bullmq';
 import type { Job as BullJob, JobJson } from 'bullmq';
-import type { FairQueueBackend } from '../../queues/fair/index.ts';
+import type { FairJobsOptions, FairQueueBackend } from '../../queues/fair/index.ts';
 import { createWaggleBackend } from '../../queues/topology/backend.ts';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 
@@ -128,6 +128,11 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
   /** Gives the job back to the front of its line. No attempt is spent. */
   async handBack(job: Job, token: string): Promise<void> {
     await this.backend.moveJobFromActiveToWait(jobId(job), token);
+  }
+
+  /** Lets no job of the job's tenant start for `forMs`, in no queue. */
+  async pauseTenant(job: Job, forMs: number): Promise<void> {
+    await this.backend.pauseGroup((job.opts as FairJobsOptions).group?.id ?? '', forMs);
   }
 
   /** No BZPOPMIN per source: one connection per process listens for all of them. */

@@ -19,3 +19,17 @@ export class TaskError extends Error {
     this.retryAfterMs = options.retryAfterMs;
   }
 }
+
+/**
+ * What a handler throws when the world tells its tenant to slow down, such as by a 429 with `Retry-After`: none of the
+ * tenant's jobs starts for `forMs`, and this one goes back to the front of its line without losing an attempt.
+ */
+export class PauseTenant extends Error {
+  readonly forMs: number;
+
+  constructor(forMs: number) {
+    super(`the tenant is paused for ${forMs} ms`);
+    this.name = 'PauseTenant';
+    this.forMs = forMs;
+  }
+}

@@ -1,0 +1,169 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { openEngine } from '../../queues/engine.ts';
+import type { Engine } from '../../queues/engine.ts';
+import { freshRedisUrl } from '../support/redis.ts';
+import { finished, forkWorker, silent, until } from './support.ts';
+import type { WorkerProcess } from './support.ts';
+import { mostWithin, openTarget } from './target.ts';
+import type { Target } from './target.ts';
+
+let redisUrl: string;
+let engine: Engine;
+let target: Target;
+let workers: WorkerProcess[] = [];
+
+beforeEach(async () => {
+  redisUrl = await freshRedisUrl();
+  engine = await openEngine({ redisUrl, shards: 1, logger: silent });
+});
+
+afterEach(async () => {
+  for (const { child } of workers) child.kill('SIGKILL');
+  await Promise.all(workers.map((worker) => worker.ended));
+  workers = [];
+  await target.close();
+  await engine.close();
+});
+
+function start(env: Record<string, string> = {}): WorkerProcess {
+  const worker = forkWorker({
+    REDIS_URL: redisUrl,
+    WAGGLE_SHARDS: '1',
+    WAGGLE_ALLOW_PRIVATE_TARGETS: '1',
+    WORKER_CONCURRENCY: '20',
+    LOG_LEVEL: 'info',
+    ...env,
+  });
+  workers.push(worker);
+  return worker;
+}
+
+const running = (...started: WorkerProcess[]): Promise<unknown> =>
+  Promise.all(started.map((worker) => worker.logged('worker is running')));
+
+/** Jobs that call the target at `/<tenant>/<number>`. */
+async function enqueueCalls(tenant: string, count: number, queues = ['default']): Promise<string[]> {
+  const jobs = Array.from({ length: count }, (_, number) => ({
+    task: 'http.request',
+    queue: queues[number % queues.length],
+    payload: { url: `${target.url}/${tenant}/${number}` },
+  }));
+  const outcomes = await engine.jobs.enqueueBatch(tenant, jobs, { correlationId: 'limits' });
+  return outcomes.map((outcome) => ('id' in outcome ? outcome.id : outcome.problem.code));
+}
+
+const hitsOf = (tenant: string): number =>
+  target.hits.filter((hit) => hit.path.startsWith(`/${tenant}/`)).length;
+
+async function freePort(): Promise<number> {
+  const server = await openTarget();
+  await server.close();
+  return server.port;
+}
+
+test('two workers never run more of a tenant than it may, also when one of them is killed in the middle', async () => {
+  target = await openTarget(10);
+  await engine.tenants.put('acme', { maxRunning: 3 });
+  const recovery = { WORKER_LOCK_MS: '2000', WORKER_STALLED_MS: '500' };
+  const port = await freePort();
+  await running(start(recovery), start(recovery));
+  const ids = await enqueueCalls('acme', 150);
+
+  // Held until somebody died with requests under way; which of the two has some is theirs to share out.
+  await until(() => target.hits.length >= 40);
+  target.hold(/./);
+  await until(() => target.open() === 3);
+  const queue = engine.topology.queue(0, 'default');
+  const active = await queue.getActive();
+  expect(active).toHaveLength(3);
+  const { processedBy } = active[0] ?? {};
+  const lost = active.filter((job) => job.processedBy === processedBy).map((job) => job.id ?? '');
+  const victim = workers.find(({ child }) => processedBy?.endsWith(`:${child.pid}`));
+  victim?.child.kill('SIGKILL');
+  expect(await victim?.ended).toBe('SIGKILL');
+  await until(() => target.open() === 3 - lost.length);
+  // Its jobs come back while the others' still run, and another worker takes its place.
+  await running(start({ ...recovery, WORKER_PORT: String(port) }));
+  await until(() => target.open() === 3);
+  target.release();
+
+  for (const [number, id] of ids.entries()) {
+    const job = await finished(engine, 'acme', id, 20_000);
+    expect(job).toMatchObject({ state: 'completed', attempts: { made: 1 } });
+    const calls = target.hits.filter((hit) => hit.path === `/acme/${number}`);
+    expect(calls).toHaveLength(lost.includes(id) ? 2 : 1);
+  }
+  expect(target.peak()).toBe(3);
+
+  // Every slot came back with its job: nothing had to be mended, and nothing is left.
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  expect(metrics).toContain('\nwaggle_worker_slots_repaired_total 0\n');
+  expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0 });
+  const prefix = engine.topology.prefix(0);
+  expect(await engine.topology.redis.exists(`${prefix}::fair:slots`, `${prefix}::fair:state:acme`)).toBe(0);
+}, 60_000);
+
+test('two workers keep the rate of a tenant over two queues together, and use it up', async () => {
+  const [limit, burst, seconds] = [50, 10, 10];
+  const queues = ['default', 'side'];
+  target = await openTarget();
+  await engine.tenants.put('acme', { rate: { limit, periodMs: 1000, burst } });
+  const serving = { WORKER_QUEUES: queues.join(',') };
+  await running(start(serving), start(serving));
+  // One that is due much later must not slow down the others.
+  const later = { task: 'echo', delayMs: 3_600_000 };
+  await engine.jobs.enqueue('acme', later, { correlationId: 'limits' });
+  const ids = await enqueueCalls('acme', limit * seconds + burst, queues);
+  await until(() => target.hits.length === ids.length, 20_000);
+
+  // The exact record of starts: the events of both queues, by the clock of Redis, which is the one that decides.
+  const { redis } = engine.topology;
+  const events = await Promise.all(
+    queues.map((queue) => redis.xrange(engine.topology.queue(0, queue).toKey('events'), '-', '+')),
+  );
+  const starts = events
+    .flat()
+    .filter(([, [, event]]) => event === 'active')
+    .map(([id]) => Number(id.split('-')[0]))
+    .sort((one, other) => one - other);
+  expect(starts).toHaveLength(ids.length);
+  expect(mostWithin(starts, 1000)).toBeLessThanOrEqual(limit + burst);
+  const tookMs = (starts.at(-1) ?? 0) - (starts[0] ?? 0);
+  expect(tookMs).toBeGreaterThanOrEqual(seconds * 1000 - 10);
+  expect(tookMs).toBeLessThanOrEqual(seconds * 1050);
+
+  // The target sees them later, never sooner: no call went round the gate.
+  for (const [place, { at }] of target.hits.entries()) {
+    expect(at).toBeGreaterThanOrEqual((starts[place] ?? Infinity) - 5);
+  }
+}, 60_000);
+
+test('tenants without limits run as if those with limits and their backlogs were not there', async () => {
+  target = await openTarget();
+  await running(start());
+  const queue = engine.topology.queue(0, 'default');
+  /** How long a tenant's thousand jobs take. */
+  const thousand = async (tenant: string): Promise<number> => {
+    const startedAt = performance.now();
+    const before = await queue.getCompletedCount();
+    const jobs = Array.from({ length: 1000 }, (_, payload) => ({ task: 'echo', payload }));
+    await engine.jobs.enqueueBatch(tenant, jobs, { correlationId: 'limits' });
+    await until(async () => (await queue.getCompletedCount()) >= before + 1000);
+    return performance.now() - startedAt;
+  };
+  await thousand('warm-up');
+  const alone = await thousand('free');
+
+  target.hold(/./);
+  await engine.tenants.put('narrow', { maxRunning: 2, weight: 100 });
+  await engine.tenants.put('slow', { rate: { limit: 1, periodMs: 600_000 }, weight: 100 });
+  await engine.tenants.put('paused', { paused: true, weight: 100 });
+  for (const tenant of ['narrow', 'slow', 'paused']) await enqueueCalls(tenant, 1000);
+  await until(() => target.open() === 3);
+  const beside = await thousand('free');
+
+  // All that finished was theirs, and it took about as long.
+  expect(await queue.getCompletedCount()).toBe(3000);
+  expect([hitsOf('narrow'), hitsOf('slow'), hitsOf('paused')]).toEqual([2, 1, 0]);
+  expect(beside).toBeLessThan(3 * alone + 500);
+}, 60_000);

@@ -65,7 +65,7 @@ repeat
     if meta[1] then
       return { 0, 0, 0, 0 }
     end
-    if meta[5] then
+    if meta[5] and isDue(meta[5]) then
       limits().unpark(base)
     end
     local next, taken = claimNext(base, activeKey, eventsKey, timestamp, opts)

@@ -14,7 +14,7 @@ repeat
   if meta[1] then
     return { 0, 0, 0, 0 }
   end
-  if meta[4] then
+  if meta[4] and isDue(meta[4]) then
     limits().unpark(ARGV[1])
   end
   local next, taken = claimNext(ARGV[1], KEYS[2], KEYS[4], ARGV[2], opts)

@@ -193,7 +193,8 @@ local shadow = (function()
   end
   -- The one place where a job is chosen: by fair shares, prioritized or not.
   function wait.RPOPLPUSH(base, _, activeKey)
-    if native('HGET', base .. 'meta', 'fair:due') then
+    local due = native('HGET', base .. 'meta', 'fair:due')
+    if due and isDue(due) then
       limits().unpark(base)
     end
     local jobId = pick(base)

@@ -179,6 +179,7 @@ local function settle(base, group)
   local member = native('HGET', idx, group)
   local use = useOf(base, group)
   if not member then
+    native('ZREM', park, group)
     departed(use)
     return false
   end

@@ -1,5 +1,11 @@
 -- The ring, see base.lua: how the next job is picked. Few functions: building them is a part of every call's cost.
 
+-- Whether a time in ms has come by Redis' clock.
+local function isDue(ms)
+  local time = native('TIME')
+  return tonumber(ms) <= time[1] * 1000 + time[2] / 1000
+end
+
 -- The next job under fair shares and, if more may run, the count that moved with it; nil when nothing may run.
 -- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
 -- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call.

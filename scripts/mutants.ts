@@ -93,7 +93,7 @@ export const mutants: readonly Mutant[] = [
     to: 'local _ = base',
     tests: limits,
   },
-  { file: 'queues/fair/lua/finish.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
   {
     file: 'queues/fair/lua/virtual.lua',
     from: "if native('HEXISTS', prefix .. ':fair:slots', queue .. ':' .. jobId) == 1 then",
@@ -114,7 +114,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: keys,
   },
-  { file: 'queues/fair/lua/finish.lua', from: 'if job[7] then', to: 'if false then', tests: keys },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[7] then', to: 'if false then', tests: keys },
   { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {
@@ -131,13 +131,13 @@ export const mutants: readonly Mutant[] = [
   },
   // The lean twins
   {
-    file: 'queues/fair/lua/finish.lua',
-    from: "native('SREM', KEYS[5], jobId)",
-    to: "native('EXISTS', KEYS[5])",
+    file: 'queues/fair/lua/complete.lua',
+    from: "native('SREM', base .. 'stalled', jobId)",
+    to: "native('EXISTS', base .. 'stalled')",
     tests: twins,
   },
   {
-    file: 'queues/fair/lua/finish.lua',
+    file: 'queues/fair/lua/complete.lua',
     from: 'if holder ~= token then',
     to: 'if not holder then',
     tests: `${twins} test/queues/fair/conformance`,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { QueueKeys, RedisQueueBackend } from 'bullmq';
-import type { IRedisClient, Job, QueueBaseOptions, RedisConnection } from 'bullmq';
+import { QueueKeys, raw2NextJobData, RedisQueueBackend } from 'bullmq';
+import type { IRedisClient, Job, KeepJobs, QueueBaseOptions, RedisConnection, WorkerOptions } from 'bullmq';
 import { fairVersion } from './connection.ts';
 import { decodePause, encodeLimits } from './group-limits.ts';
 import type { GroupLimits } from './group-limits.ts';
@@ -37,8 +37,22 @@ export interface Explanation {
   active: number;
 }
 
+/** What {@link FairQueueBackend.repairSlots} found: slots given back and taken, keys given back. */
+export interface Repairs {
+  released: number;
+  adopted: number;
+  keys: number;
+}
+
+/** Jobs with keys per script when they are checked. */
+const LOOKED_AT_ONCE = 200;
+
 /** Groups per script when the limits of `*` changed: about a millisecond each time. */
 const SETTLED_AT_ONCE = 50;
+
+/** What `complete.lua` answers for a job that is not plain. */
+const NOT_PLAIN = -200;
+const LEAN_PAUSE_MS = 100;
 
 /** What `reject.lua` answers for a job whose key is taken. */
 const KEY_BUSY = -120;
@@ -62,6 +76,7 @@ export class FairQueueBackend extends RedisQueueBackend {
   /** Slots that had to be mended so far; see {@link repairSlots}. */
   repairs = 0;
   readonly #unprioritized: UnprioritizedPlace;
+  #leanAgainAt = 0;
 
   constructor(
     connection: RedisConnection,
@@ -115,7 +130,10 @@ export class FairQueueBackend extends RedisQueueBackend {
   override addFlow(
     ...args: Parameters<RedisQueueBackend['addFlow']>
   ): ReturnType<RedisQueueBackend['addFlow']> {
-    for (const entry of args[0]) assertGroup(entry.jobData.opts);
+    for (const entry of args[0]) {
+      assertGroup(entry.jobData.opts);
+      assertNotRejecting(entry.jobData.opts);
+    }
     return super.addFlow(...args);
   }
 
@@ -131,9 +149,64 @@ export class FairQueueBackend extends RedisQueueBackend {
     ...args: Parameters<RedisQueueBackend['moveStalledJobsToWait']>
   ): ReturnType<RedisQueueBackend['moveStalledJobsToWait']> {
     const stalled = await super.moveStalledJobsToWait(...args);
-    const { released, adopted, keys } = await this.repairSlots();
+    const { stalledInterval = 30_000 } = this.queue.opts as WorkerOptions;
+    const { released, adopted, keys } = await this.#repair(Math.ceil(stalledInterval / 2));
     this.repairs += released + adopted + keys;
     return stalled;
+  }
+
+  /**
+   * The hot path: a plain job, most of the time, is completed by one lean script; see complete.lua. One that turns out not
+   * to be plain goes BullMQ's way, and others with it for a moment: what made it so (delayed jobs that are due, a limit on
+   * the queue) lasts.
+   */
+  override async moveToCompleted(
+    ...args: Parameters<RedisQueueBackend['moveToCompleted']>
+  ): ReturnType<RedisQueueBackend['moveToCompleted']> {
+    const [job, returnValue, removeOnComplete, token, fetchNext] = args;
+    const keep = this.#keepsPlainly(removeOnComplete);
+    const finishedOn = Date.now();
+    if (keep === null || token === '0' || !isPlain(job) || finishedOn < this.#leanAgainAt)
+      return super.moveToCompleted(...args);
+    const { opts, closing } = this.queue;
+    const { lockDuration, name = '' } = opts as { lockDuration?: number; name?: string };
+    const client = await this.queue.client;
+    const result: unknown = await this.execCommand(client, 'complete', [
+      this.toKey(''),
+      job.id,
+      finishedOn,
+      // As BullMQ stores what has no JSON.
+      JSON.stringify(returnValue) ?? 'null',
+      token,
+      keep,
+      fetchNext && !closing ? 1 : 0,
+      lockDuration ?? 0,
+      name,
+    ]);
+    if (result === NOT_PLAIN) {
+      this.#leanAgainAt = finishedOn + LEAN_PAUSE_MS;
+      return super.moveToCompleted(...args);
+    }
+    if (typeof result === 'number' && result < 0)
+      throw this.finishedErrors({
+        code: result,
+        jobId: job.id ?? '',
+        command: 'moveToFinished',
+        state: 'active',
+      });
+    return { result: raw2NextJobData(result as unknown[]), finishedOn };
+  }
+
+  /** 0 to remove a completed job, -1 to keep it; null for all other rules, and where BullMQ has more to do at a finish. */
+  #keepsPlainly(removeOnComplete: boolean | number | KeepJobs): number | null {
+    const opts = this.queue.opts as WorkerOptions;
+    if (opts.metrics?.maxDataPoints || opts.limiter) return null;
+    const { count, age, ...others } = this.getKeepJobs(removeOnComplete, opts.removeOnComplete) as {
+      count?: number;
+      age?: number;
+    };
+    if (age || Object.keys(others).length > 0) return null;
+    return count === 0 || count === -1 ? count : null;
   }
 
   override finishedErrors(
@@ -163,6 +236,11 @@ export class FairQueueBackend extends RedisQueueBackend {
     if (forMs !== null && !(Number.isSafeInteger(forMs) && forMs >= 0))
       throw new RangeError(`forMs must be a whole number of ms, not ${forMs}`);
     await this.#changeLimits(groupId, 'pause', forMs ?? -1);
+  }
+
+  /** The same for whoever meets a reason to pause, and must not end another's pause: the longer one holds. */
+  async extendGroupPause(groupId: string, forMs: number): Promise<void> {
+    await this.#changeLimits(groupId, 'extend', Math.max(0, Math.ceil(forMs)));
   }
 
   async resumeGroup(groupId: string): Promise<void> {
@@ -195,19 +273,39 @@ export class FairQueueBackend extends RedisQueueBackend {
    * the same for the keys of jobs.
    * @returns how many slots were given back and taken, and how many keys given back; all 0 unless something went wrong
    */
-  async repairSlots(): Promise<{ released: number; adopted: number; keys: number }> {
-    const client = await this.queue.client;
-    const [released = 0, adopted = 0, keys = 0] = (await this.execCommand(client, 'repairSlots', [
-      this.toKey('fair:idx'),
-      this.toKey(''),
-    ])) as number[];
-    return { released, adopted, keys };
+  repairSlots(): Promise<Repairs> {
+    return this.#repair(0);
   }
 
-  /** How many jobs of a group wait in this queue, prioritized ones included; delayed ones are not counted. */
+  /** `onceInMs`: does nothing when somebody did it less than so long ago. */
+  async #repair(onceInMs: number): Promise<Repairs> {
+    const client = await this.queue.client;
+    const place = [this.toKey('fair:idx'), this.toKey('')];
+    const [released = 0, adopted = 0, looked] = (await this.execCommand(client, 'repairSlots', [
+      ...place,
+      onceInMs,
+    ])) as number[];
+    const found = { released, adopted, keys: 0 };
+    for (let cursor = looked === 1 ? '0' : null; cursor !== null;) {
+      const reply: unknown = await this.execCommand(client, 'repairKeys', [...place, cursor, LOOKED_AT_ONCE]);
+      const [next, keys] = reply as [string, number];
+      found.keys += keys;
+      cursor = next === '0' ? null : next;
+    }
+    return found;
+  }
+
+  /**
+   * How many jobs of a group wait in this queue, prioritized ones and those that others of their key block included;
+   * delayed ones are not counted.
+   */
   async countWaitingInGroup(groupId: string): Promise<number> {
     const client = await this.queue.client;
-    return client.zcard(this.toKey(`fair:q::${groupId}`));
+    const [queued, blocked] = await Promise.all([
+      client.zcard(this.toKey(`fair:q::${groupId}`)),
+      client.hget(this.toKey('fair:kb'), groupId),
+    ]);
+    return queued + Number(blocked ?? 0);
   }
 
   /** The ids of a group's waiting jobs in the order in which they will run; `start` and `end` inclusive, from 0. */
@@ -222,7 +320,11 @@ export class FairQueueBackend extends RedisQueueBackend {
     return Number(await this.execCommand(client, 'runnableWeight', [this.toKey('fair:ring')]));
   }
 
-  async #changeLimits(groupId: string, kind: 'limits' | 'pause', value: string | number): Promise<void> {
+  async #changeLimits(
+    groupId: string,
+    kind: 'limits' | 'pause' | 'extend',
+    value: string | number,
+  ): Promise<void> {
     const client = await this.queue.client;
     const prefix = `${this.redisPrefix}:`;
     const names = (await this.execCommand(client, 'setLimits', [
@@ -300,15 +402,29 @@ export class FairQueueBackend extends RedisQueueBackend {
   }
 }
 
+/** Whether nothing that is known of the job here keeps it from a lean finish. */
+function isPlain(job: object): boolean {
+  const { parentKey, deduplicationId } = job as { parentKey?: string; deduplicationId?: string };
+  return !parentKey && !deduplicationId;
+}
+
 /** @throws TypeError when the option `group` is there and not what {@link GroupOptions} says */
 function assertGroup(options: object | undefined): void {
   const group = (options as { group?: Record<string, unknown> | null } | undefined)?.group;
   if (group === undefined) return;
   const { id, key, keyLimit = 1, keyStrategy = 'queue' } = group ?? {};
   if (typeof id !== 'string') throw new TypeError('The job option group must be { id: string }');
+  if (key === undefined && (group?.['keyLimit'] ?? group?.['keyStrategy']) !== undefined)
+    throw new TypeError('group.keyLimit and group.keyStrategy need a group.key');
   if (key !== undefined && typeof key !== 'string') throw new TypeError('group.key must be a string');
   if (!Number.isSafeInteger(keyLimit) || Number(keyLimit) < 1)
     throw new TypeError('group.keyLimit must be a whole number from 1');
   if (!KEY_STRATEGIES.includes(keyStrategy as KeyStrategy))
     throw new TypeError(`group.keyStrategy must be one of ${KEY_STRATEGIES.join(', ')}`);
+}
+
+/** @throws TypeError for a job of a flow that could be refused only after others of it are in */
+function assertNotRejecting(options: object | undefined): void {
+  const { group } = (options ?? {}) as { group?: { keyStrategy?: string } };
+  if (group?.keyStrategy === 'reject') throw new TypeError('group.keyStrategy cannot be reject in a flow');
 }

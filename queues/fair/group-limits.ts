@@ -74,10 +74,15 @@ function within(name: string, value: number, least: number, most: number): numbe
  */
 export function decodePause(own: string | null, others: string | null): number | null {
   const entry = decoded(own ?? others);
-  const until = entry.u ?? (entry.i === undefined ? undefined : decoded(others).u);
-  if (until === undefined) return null;
-  if (until < 0) return Infinity;
-  return until / 1000 > Date.now() ? Math.ceil(until / 1000) : null;
+  const ends = [entry.u, entry.i === undefined ? undefined : decoded(others).u].map(endOf);
+  const until = Math.max(...ends);
+  return until > Date.now() ? until : null;
+}
+
+/** A stored end of a pause in ms; 0 when there is none. */
+function endOf(until: number | undefined): number {
+  if (until === undefined) return 0;
+  return until < 0 ? Infinity : Math.ceil(until / 1000);
 }
 
 function decoded(entry: string | null): StoredLimits {

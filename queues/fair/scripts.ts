@@ -75,7 +75,6 @@ const leanTwins: Record<string, string[]> = {
   addStandardJob: ADD,
   addPrioritizedJob: ADD,
   moveToActive: ['ring/base', 'limits', 'ring/pick', 'claim', 'start'],
-  moveToFinished: ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'finish'],
 };
 
 /** Other scripts that add a job; it may have to be refused. */
@@ -91,6 +90,12 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
   failCancelled: 'finish',
   moveToWaitingChildren: 'finish',
   removeJob: 'remove',
+  addStandardJob: 'remove',
+  addPrioritizedJob: 'remove',
+  addDelayedJob: 'remove',
+  addParentJob: 'remove',
+  addJobScheduler: 'remove',
+  removeJobScheduler: 'remove',
   removeUnprocessedChildren: 'remove',
   cleanJobsInSet: 'remove',
   drain: 'remove',
@@ -134,6 +139,7 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
       const refusal = REFUSING.has(name) && !twin.includes('reject') ? ['reject'] : [];
       return script(name, keyCount, [...twin, ...rest, ...refusal, 'virtual'], content);
     }),
+    script('complete', 1, ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'complete']),
     script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('dueCancels', 2, ['due-cancels']),
@@ -141,6 +147,7 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
     script('setLimits', 2, [...RING, 'set-limits']),
     script('settleGroups', 1, [...RING, 'settle-groups']),
     script('countWaiting', 1, ['ring/base', 'count-waiting']),
+    script('repairKeys', 1, [...RING, 'repair-keys']),
     script('repairSlots', 1, [...RING, 'repair-slots']),
     script('runnableWeight', 1, [...RING, 'runnable-weight']),
   ];

@@ -5,7 +5,7 @@
   follows, fail it. A job that came back to wait meanwhile is taken from there.
 
   KEYS and ARGV are those of moveToFinished. Returns what moveToFinished returns, or -100 when the job is not to be
-  cancelled (any more, or not yet), and then nothing was written.
+  cancelled (any more, or not yet), and then it was not touched.
 ]]
 local NOT_CANCELLED = -100
 local base, jobId, time = ARGV[7], ARGV[1], native('TIME')

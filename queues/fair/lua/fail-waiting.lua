@@ -15,8 +15,8 @@ if native('EXISTS', base .. jobId) == 0 then
 end
 local found = native('ZREM', base .. 'delayed', jobId) == 1
   or native('ZREM', base .. 'waiting-children', jobId) == 1
-  or native('ZREM', base .. 'fair:superseded', jobId) == 1
   or take(base, groupOfOptions(native('HGET', base .. jobId, 'opts')) or '', jobId)
+  or (native('HDEL', base .. jobId, 'sup') == 1 and native('ZREM', base .. 'fair:superseded', jobId) == 1)
 if not found then
   return NOT_WAITING
 end

@@ -1,11 +1,13 @@
 --[[
-  repairSlots: makes the slots of a queue what they must be: one for each active job of a group with limits; and takes
-  keys back from jobs that are gone.
+  repairSlots: makes the slots of a queue what they must be: one for each active job of a group with limits.
 
-  KEYS[1] <base>fair:idx   ARGV[1] <base>
-  Returns { slots given back, slots taken anew, keys given back }. Cost: one call for each active job and each slot of the prefix.
+  KEYS[1] <base>fair:idx   ARGV[1] <base>   ARGV[2] ms in which once is enough, 0 to look in any case
+  Returns { slots given back, slots taken anew, whether it looked }. Cost: one call for each active job and each slot of the prefix.
 ]]
 local base = ARGV[1]
+if ARGV[2] ~= '0' and not native('SET', base .. 'fair:repaired', 1, 'NX', 'PX', ARGV[2]) then
+  return { 0, 0, 0 }
+end
 local prefix, queue = string.match(base, OF_QUEUE)
 local active = {}
 for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
@@ -18,4 +20,4 @@ for _, field in ipairs(native('HKEYS', prefix .. ':fair:slots')) do
     released = released + 1
   end
 end
-return { released, limits().adopt(base, '*'), keys().repairKeys(base) }
+return { released, limits().adopt(base, '*'), 1 }

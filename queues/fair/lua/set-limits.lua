@@ -3,9 +3,10 @@
 
   KEYS[1] <prefix>::fair:limits   KEYS[2] <prefix>::fair:queues
   ARGV[1] "<prefix>:"   ARGV[2] group; `*` for those without limits of their own
-  ARGV[3] what to change: limits, pause
+  ARGV[3] what to change: limits, pause, extend
   ARGV[4] limits: a weight or a JSON object as in limits.lua, '' for those of `*`
           pause: how long in ms, -1 without end, '' to resume; the other limits stay
+          extend: the same, but a pause that lasts longer stays as it is
   Invariant: the group's active jobs hold slots before any limit on them counts; no tag falls below virtual time.
   Cost: 3 to 15 calls for each queue and some for each active job. With `*` the groups in question are settled
   by the caller afterwards, some at a time (settle-groups.lua). Returns the names of the queues.
@@ -32,10 +33,14 @@ local function paused(own)
   if own then
     limit = string.byte(own) == 123 and cjson.decode(own) or { w = tonumber(own) }
   end
+  local before = limit.u
   limit.u = nil
   if value ~= '' then
     local ms, time = tonumber(value), native('TIME')
     limit.u = ms < 0 and -1 or time[1] * 1000000 + time[2] + ms * 1000
+    if kind == 'extend' and before and (before < 0 or (limit.u >= 0 and before > limit.u)) then
+      limit.u = before
+    end
   end
   local fields, kept = 0, nil
   for field, content in pairs(limit) do
@@ -48,7 +53,7 @@ local function paused(own)
 end
 
 local before = weightNow()
-local entry = kind == 'pause' and paused(native('HGET', KEYS[1], group)) or value
+local entry = kind ~= 'limits' and paused(native('HGET', KEYS[1], group)) or value
 if entry == '' then
   native('HDEL', KEYS[1], group)
 else

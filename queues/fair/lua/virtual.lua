@@ -5,7 +5,7 @@
   and sorted set commands on keys of that ending anywhere, are served from the groups' queues; what leaves `active` gives
   its slot back; all others pass through
   (ids of jobs, schedulers and deduplication may end like that too). A command that is not served on a virtual key is an
-  error, never a silent pass. A job that gets a child is marked, for finish.lua.
+  error, never a silent pass. A job that gets a child is marked, for complete.lua.
 
   Order. BullMQ pushes at the head of `wait` (index 0) and serves its tail. "Run order" below counts from the
   tail: groups in the order of their tags, inside a group by place. Within one group it is exactly BullMQ's.
@@ -318,6 +318,10 @@ local shadow = (function()
     for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
       n = n + native('ZCOUNT', base .. QUEUE .. group, min, max)
     end
+    for _, entry in ipairs(native('HVALS', base .. 'fair:kj')) do
+      local place = tonumber(string.match(entry, '^(-?%d+):') or nil)
+      n = n + (place and place >= tonumber(min) and place <= tonumber(max) and 1 or 0)
+    end
     return n
   end
 
@@ -447,6 +451,9 @@ local shadow = (function()
       return nextDelayed(key)
     elseif KEY_RULE == 'remove' and command == 'ZREM' and string.sub(key, -8) == ':delayed' then
       return removeDelayed(key, ...)
+    -- BullMQ resets its counter of prioritized jobs after a pick that gave none; parked and blocked ones still wait.
+    elseif command == 'DEL' and string.sub(key, -3) == ':pc' and total(string.sub(key, 1, -3), false) > 0 then
+      return 0
     elseif command == 'RENAME' and nameOf((...)) == 'wait' then
       return renameToWait(key, (...))
     end

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 
+import { RedisQueueBackend } from 'bullmq';
 import type { BackendFactory, IRedisClient, Job, JobsOptions, Queue, Worker } from 'bullmq';
 import fc from 'fast-check';
 import { createFairBackend } from '../../../queues/fair/index.ts';
@@ -17,6 +18,8 @@ const withoutTwins = composeScripts('first', {});
 /** A fair backend whose every operation runs BullMQ's own script over the virtual wait list. */
 const plodding: BackendFactory<FairQueueBackend> = (name, opts, context) => {
   const backend = createFairBackend()(name, opts, context);
+  // Past the lean script for completions.
+  backend.moveToCompleted = (...args) => RedisQueueBackend.prototype.moveToCompleted.apply(backend, args);
   const run = backend.execCommand.bind(backend);
   backend.execCommand = (client, command, args) => {
     const script = withoutTwins.find((each) => each.name === command);
@@ -38,7 +41,6 @@ test('the lean twins are cut out for the comparison', () => {
     'addPrioritizedJob',
     'addStandardJob',
     'moveToActive',
-    'moveToFinished',
   ]);
 });
 

@@ -64,6 +64,10 @@ local function discountOf(activation, weight)
   return math.floor(UNIT * (0.5 - 0.5 * ((activation * 0.6180339887498949) % 1)) / weight)
 end
 
+-- True while a new job, which is counted already, removes others of its key: they may be the last ones, and the busy period
+-- goes on all the same.
+local arriving = false
+
 -- A group leaves the ring with its finish tag remembered: for `park` until the time `due`, or because nothing of it waits
 -- any more. Up to two outdated memories go with each new one, so they stay few and no call scans. The last one to go ends
 -- the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes as it does there. Returns whether
@@ -79,13 +83,18 @@ local function leaveRing(base, group, member, finish, due)
   end
   local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
   if not lowest[2] then
-    if native('EXISTS', idx, base .. 'fair:bk') == 0 then
+    if not arriving and native('EXISTS', idx, base .. 'fair:bk') == 0 then
       native('DEL', fin, base .. 'fair:n', base .. 'pc')
       return false
     end
     if finish >= 0 then
       native('HSET', base .. 'fair:n', 'v', string.format('%.0f', finish))
-      native('ZADD', fin, finish, group)
+      native('ZREMRANGEBYSCORE', fin, '-inf', finish)
+    end
+    -- Nothing can run before it: whoever sleeps is to know.
+    local timed = native('HGET', base .. 'meta', 'fair:due')
+    if timed then
+      native('ZADD', base .. 'marker', 'LT', timed, '1')
     end
     return false
   end

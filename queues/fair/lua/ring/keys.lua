@@ -11,10 +11,11 @@
     kj           HASH  job id -> "h:<name>" for a holder, "<place>:<name>" for a blocked job (its place in q once it may run)
     kh::<name>   SET   holders
     kw::<name>   ZSET  blocked job -> arrival
+    kb           HASH  group -> its blocked jobs
     bk           ZSET  name with blocked jobs -> arrival of the first of them
     superseded   ZSET  job that a newer one of its key replaced before it started -> when (ms); failed by the next sweep
     cancels      ZSET  active job that a newer one supersedes -> when its grace is over (ms); <prefix>cancel tells workers
-  A holder's hash has the field fk, the name, so that finish.lua knows without a call.
+  A holder's hash has the field fk, the name, so that complete.lua knows without a call.
 ]]
 local rejoins = {} -- job key -> its arrival in its key, when this very script took it off
 local OF_ENTRY = '^([^:]+):(.*)$'
@@ -52,6 +53,9 @@ local function unblock(base, jobId, name)
   local kw = base .. 'fair:kw::' .. name
   native('ZREM', kw, jobId)
   native('HDEL', base .. 'fair:kj', jobId)
+  if native('HINCRBY', base .. 'fair:kb', groupOfName(name), -1) <= 0 then
+    native('HDEL', base .. 'fair:kb', groupOfName(name))
+  end
   if native('EXISTS', kw) == 0 then
     native('ZREM', base .. 'fair:bk', name)
   end
@@ -93,9 +97,14 @@ local function releaseKey(base, jobId)
   admitNext(base, name)
 end
 
--- Whether a job comes for the first time, or from where it held nothing, and not just to another place.
-local function isArrival(base, jobId)
-  return not rejoins[base .. jobId] and not entryOf(base, jobId)
+-- Whether a job comes to wait for the first time: it never started, nor did it wait for children, nor does it only change
+-- its place. Whatever came after it is newer than a job that comes back.
+local function isNewcomer(base, jobId)
+  if rejoins[base .. jobId] or entryOf(base, jobId) then
+    return false
+  end
+  local past = native('HMGET', base .. jobId, 'ats', 'hasChildren')
+  return not past[1] and not past[2]
 end
 
 -- Whether a new job of the key would have to wait for another.
@@ -114,8 +123,10 @@ local function admit(base, group, jobId, place, spec)
     hold(base, jobId, name)
     return true
   end
-  local arrival = rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', 1)
+  -- Alone, it needs no old place; and the numbers may have begun anew.
+  local arrival = native('EXISTS', kw) == 1 and rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', 1)
   native('ZADD', kw, arrival, jobId)
+  native('HINCRBY', base .. 'fair:kb', group, 1)
   native('HSET', base .. 'fair:kj', jobId, string.format('%.0f:', place) .. name)
   native('ZADD', base .. 'fair:bk', 'NX', arrival, name)
   return false
@@ -130,33 +141,38 @@ local function takeBlocked(base, jobId)
   rejoins[base .. jobId] = tonumber(native('ZSCORE', base .. 'fair:kw::' .. name, jobId))
   unblock(base, jobId, name)
   countTaken(base, place)
-  if native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
+  if not arriving and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
     native('DEL', base .. 'fair:fin', base .. 'fair:n', base .. 'pc')
+  end
+  -- The one behind it may have a higher limit.
+  if KEY_RULE == 'remove' and not arriving then
+    admitNext(base, name)
   end
   return true
 end
 
--- Names of keys whose holders are neither waiting, active nor delayed any more lose them. Returns how many there were.
-local function repairKeys(base)
+-- Holders that are neither waiting, active nor delayed any more lose their keys. Looks at about `count` entries from
+-- `cursor` on; returns the next cursor, '0' at the end, and how many there were.
+local function repairKeys(base, cursor, count)
   local repaired, active = 0, {}
   for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
     active[jobId] = true
   end
-  local entries = native('HGETALL', base .. 'fair:kj')
-  for i = 1, #entries, 2 do
-    local jobId = entries[i]
-    local role, name = string.match(entries[i + 1], OF_ENTRY)
+  local reply = native('HSCAN', base .. 'fair:kj', cursor, 'COUNT', count)
+  for i = 1, #reply[2], 2 do
+    local jobId = reply[2][i]
+    local role, name = string.match(reply[2][i + 1], OF_ENTRY)
     if role == 'h' and not active[jobId] and not native('ZSCORE', base .. QUEUE .. groupOfName(name), jobId)
       and not native('ZSCORE', base .. 'delayed', jobId) then
       releaseKey(base, jobId)
       repaired = repaired + 1
     end
   end
-  return repaired
+  return { reply[1], repaired }
 end
 
 keysMemo = {
   admit = admit, releaseKey = releaseKey, takeBlocked = takeBlocked, isBusy = isBusy, repairKeys = repairKeys,
-  entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isArrival = isArrival,
+  entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isNewcomer = isNewcomer,
 }
 return keysMemo

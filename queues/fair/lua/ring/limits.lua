@@ -36,7 +36,11 @@ local function useOf(base, group)
   local pausedUntil = tonumber(limit.u)
   if limit.i then
     limit = decoded(found[2])
-    pausedUntil = pausedUntil or tonumber(limit.u)
+    local others = tonumber(limit.u)
+    -- The longer pause counts; -1 is the longest.
+    if others and (others < 0 or (pausedUntil and pausedUntil >= 0 and others > pausedUntil) or not pausedUntil) then
+      pausedUntil = others
+    end
   end
   local own = limit.q and limit.q[queue] or {}
   local key = prefix .. ':fair:state:' .. group
@@ -59,6 +63,15 @@ local function useOf(base, group)
   if use.timed then
     local time = native('TIME')
     use.now = time[1] * 1000000 + time[2]
+    for i = 1, 2 do
+      local gate = use[i]
+      -- A debt that the rate of now could not have made is from another rate, or another clock.
+      local most = use.now + gate.ahead + (gate.every or 0)
+      if gate.every and gate.tat > most then
+        gate.tat = math.ceil(most)
+        native('HSET', key, gate.tatField, string.format('%.0f', gate.tat))
+      end
+    end
   end
   return use
 end

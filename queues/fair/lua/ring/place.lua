@@ -5,25 +5,44 @@ local specs = {} -- job key -> the option `group` of a job with a key, as far as
 -- How long an active job may take to stop when a newer one of its key supersedes it.
 local GRACE_MS = 5000
 
--- A new job removes those of its key that wait, if it is to replace them, and asks the active ones to stop, if it is to
--- supersede them. What was removed is in `superseded` until a sweep records it as failed; it can not start any more.
+-- Out of everything; the mark tells it from a later job with its id.
+local function supersede(base, jobId, now)
+  native('ZADD', base .. 'fair:superseded', now, jobId)
+  native('HSET', base .. jobId, 'sup', 1)
+end
+
+-- A new job removes those of its key that have not started, if it is to replace them; if it is to supersede them, also
+-- those that are between two attempts, and it asks the active ones to stop. What was removed is in `superseded` until a
+-- sweep records it as failed; it can not start any more. Jobs of a scheduler are spared: each one's start makes the next.
 local function makeWay(base, group, spec)
   local name, time = keys().nameOf(group, spec.key), native('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  for _, jobId in ipairs(native('ZRANGE', base .. 'fair:kw::' .. name, 0, 999)) do
-    if keys().takeBlocked(base, jobId) then
-      native('ZADD', base .. 'fair:superseded', now, jobId)
+  local now, kw, spared = time[1] * 1000 + math.floor(time[2] / 1000), base .. 'fair:kw::' .. name, 0
+  local cancels = spec.keyStrategy == 'cancel-running'
+  for _ = 1, 20 do
+    local blocked = native('ZRANGE', kw, spared, spared + 499)
+    for _, jobId in ipairs(blocked) do
+      if native('HEXISTS', base .. jobId, 'rjk') == 1 or not keys().takeBlocked(base, jobId) then
+        spared = spared + 1
+      else
+        supersede(base, jobId, now)
+      end
+    end
+    if #blocked == 0 then
+      break
     end
   end
-  if spec.keyStrategy ~= 'cancel-running' or not keys().isBusy(base, group, spec) then
+  if not keys().isBusy(base, group, spec) then
     return
   end
   local prefix, queue = string.match(base, OF_QUEUE)
   for _, jobId in ipairs(native('SMEMBERS', base .. 'fair:kh::' .. name)) do
-    if native('ZREM', base .. 'delayed', jobId) == 1 or take(base, group, jobId) then
+    local job = native('HMGET', base .. jobId, 'rjk', 'ats')
+    local mayGo = not job[1] and (cancels or not job[2])
+    if mayGo and (cancels and native('ZREM', base .. 'delayed', jobId) == 1 or take(base, group, jobId)) then
       keys().releaseKey(base, jobId)
-      native('ZADD', base .. 'fair:superseded', now, jobId)
-    elseif native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
+      supersede(base, jobId, now)
+    elseif cancels and native('LPOS', base .. 'active', jobId)
+      and native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
       native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
     end
   end
@@ -33,8 +52,10 @@ end
 local function put(base, group, jobId, score)
   local q, spec = base .. QUEUE .. group, specs[base .. jobId]
   local strategy = spec and spec.keyStrategy
-  if (strategy == 'cancel-running' or strategy == 'replace-waiting') and keys().isArrival(base, jobId) then
+  if (strategy == 'cancel-running' or strategy == 'replace-waiting') and keys().isNewcomer(base, jobId) then
+    arriving = true
     makeWay(base, group, spec)
+    arriving = false
   end
   if spec and not keys().admit(base, group, jobId, score, spec) then
     return

@@ -1,26 +1,22 @@
 --[[
-  The lean twin of BullMQ's moveToFinished for the plain case: completed, no parent, no children, no
-  deduplication key, no metrics, kept for good or removed at once, in a queue without global limits and with no
-  delayed job due. Everything else falls through (`break`) to BullMQ's own
-  script, which follows.
+  complete: a lean moveToFinished for the plain case: completed, no parent, no children, no deduplication key, no metrics,
+  kept for good or removed at once, in a queue without global limits and with no delayed job due. For everything else
+  it returns -200 and the caller runs BullMQ's own script; nothing has been written then.
 
   All conditions are read before anything is written. Effects, events, return codes and their order are
   BullMQ's; the event stream is trimmed by the XADD instead of by an XTRIM of its own. `hasChildren` is a field that
   virtual.lua sets on every job that ever got a child.
 
-  KEYS, ARGV and the reply are those of moveToFinished. BullMQ keeps the time of a delayed job as ms * 4096 + n.
+  KEYS[1] <base>; the others are made of it, since sending 14 costs the client more than making them costs here
+  ARGV[1] job id   ARGV[2] now, ms   ARGV[3] return value, JSON   ARGV[4] token   ARGV[5] 0 to remove the job, -1 to keep it
+  ARGV[6] 1 to fetch the next job   ARGV[7] ms its lock lasts   ARGV[8] the worker's name, or ''
+  The reply is that of moveToFinished. BullMQ keeps the time of a delayed job as ms * 4096 + n.
   Cost: 9 calls for the finish, 10 if the job is kept, plus the claim of the next job.
 ]]
 repeat
-  local opts = cmsgpack.unpack(ARGV[8])
-  local keep, token = opts['keepJobs'], opts['token']
-  if ARGV[5] ~= 'completed' or (ARGV[9] or '') ~= '' or opts['maxMetricsSize'] ~= '' or opts['limiter']
-    or token == '0' or keep['age'] or (keep['count'] ~= -1 and keep['count'] ~= 0) then
-    break
-  end
-  local activeKey, eventsKey, jobKey, base = KEYS[2], KEYS[4], KEYS[12], ARGV[7]
-  local jobId, timestamp = ARGV[1], ARGV[2]
-  local meta = native('HMGET', KEYS[9], 'paused', 'concurrency', 'max', 'opts.maxLenEvents', 'fair:due')
+  local base, jobId, timestamp, token = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
+  local activeKey, eventsKey, jobKey = base .. 'active', base .. 'events', base .. jobId
+  local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'opts.maxLenEvents', 'fair:due')
   -- With a stream kept at length 0, trimming by the XADD would take the event itself.
   if meta[2] or meta[3] or not meta[4] or meta[4] == '0' then
     break
@@ -29,7 +25,7 @@ repeat
   if not job[1] or job[2] or job[3] or job[4] then
     break
   end
-  local delayed = tonumber(native('ZRANGE', KEYS[7], 0, 0, 'WITHSCORES')[2])
+  local delayed = tonumber(native('ZRANGE', base .. 'delayed', 0, 0, 'WITHSCORES')[2])
   if delayed and delayed <= (timestamp + 1) * 0x1000 - 1 then
     break
   end
@@ -39,7 +35,7 @@ repeat
   if holder ~= token then
     return holder and -6 or -2
   end
-  native('SREM', KEYS[5], jobId)
+  native('SREM', base .. 'stalled', jobId)
   if native('LREM', activeKey, -1, jobId) < 1 then
     native('DEL', lockKey)
     return -3
@@ -50,15 +46,15 @@ repeat
   if job[7] then
     keys().releaseKey(base, jobId)
   end
-  if keep['count'] == 0 then
+  if ARGV[5] == '0' then
     native('DEL', lockKey, jobKey, jobKey .. ':logs')
   else
     native('DEL', lockKey)
-    native('HSET', jobKey, ARGV[3], ARGV[4], 'finishedOn', timestamp,
+    native('HSET', jobKey, 'returnvalue', ARGV[3], 'finishedOn', timestamp,
       'atm', string.format('%d', (job[5] or 0) + 1))
-    native('ZADD', KEYS[11], timestamp, jobId)
+    native('ZADD', base .. 'completed', timestamp, jobId)
   end
-  native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId, ARGV[3], ARGV[4],
+  native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId, 'returnvalue', ARGV[3],
     'prev', 'active')
 
   if ARGV[6] == '1' then
@@ -68,12 +64,13 @@ repeat
     if meta[5] and isDue(meta[5]) then
       limits().unpark(base)
     end
+    local opts = { token = token, lockDuration = ARGV[7], name = ARGV[8] ~= '' and ARGV[8] or nil }
     local next, taken = claimNext(base, activeKey, eventsKey, timestamp, opts)
     if next then
       -- Whoever takes the marker claims and sets it again. Only one that dies in between leaves none while work waits,
       -- so once in a while is enough here.
       if taken and taken % 16 == 0 then
-        native('ZADD', KEYS[14], 0, '0')
+        native('ZADD', base .. 'marker', 0, '0')
       end
       return next
     end
@@ -92,3 +89,4 @@ repeat
     return 0
   end
 until true
+return -200

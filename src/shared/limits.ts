@@ -22,6 +22,8 @@ const DAY_MS = 86_400_000;
 
 /** BullMQ keeps a due time in 41 bits of milliseconds (year 2039), so a delay must stay well below that. */
 export const MAX_DELAY_MS = 5 * 365 * DAY_MS;
+/** The last moment that ISO 8601 writes with four digits of a year. */
+export const MAX_MOMENT_MS = Date.UTC(9999, 11, 31);
 export const MAX_RETAIN_MS = 90 * DAY_MS;
 export const MAX_TIMEOUT_MS = 7 * DAY_MS;
 export const DEFAULT_RETAIN_MS = { completed: DAY_MS, failed: 7 * DAY_MS };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { CORRELATION_ID, NODE_NAME, QUEUE_NAME, RESERVED_QUEUES, TASK_NAME, TENANT_ID } from './ids.ts';
-import { MAX_DELAY_MS, MAX_RETAIN_MS, MAX_TIMEOUT_MS } from './limits.ts';
+import { MAX_DELAY_MS, MAX_MOMENT_MS, MAX_RETAIN_MS, MAX_TIMEOUT_MS } from './limits.ts';
 
 /**
  * The wire types of the HTTP contract. Validation, TypeScript types and the OpenAPI document come from these alone.
@@ -420,7 +420,7 @@ export type TenantSettingsInput = z.input<typeof TenantSettings>;
 
 export const PauseRequest = z
   .strictObject({
-    untilMs: z.int().min(0).max(8.64e15).nullable().default(null).meta({
+    untilMs: z.int().min(0).max(MAX_MOMENT_MS).nullable().default(null).meta({
       description:
         'How long, in milliseconds; a number of 13 digits is a moment since 1970. null = until resumed.',
     }),

@@ -132,7 +132,7 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
 
   /** Lets no job of the job's tenant start for `forMs`, in no queue. */
   async pauseTenant(job: Job, forMs: number): Promise<void> {
-    await this.backend.pauseGroup((job.opts as FairJobsOptions).group?.id ?? '', forMs);
+    await this.backend.extendGroupPause((job.opts as FairJobsOptions).group?.id ?? '', forMs);
   }
 
   /** No BZPOPMIN per source: one connection per process listens for all of them. */

@@ -1,4 +1,4 @@
-import type { GroupLimits, QueueLimits } from '../../../queues/fair/group-limits.ts';
+import type { GroupLimits, GroupRate, QueueLimits } from '../../../queues/fair/group-limits.ts';
 
 export interface ModelJob {
   id: string;
@@ -52,9 +52,7 @@ export class LimitModel {
         limit.maxRunning != null && this.#running(group, key === group ? null : queue) >= limit.maxRunning;
       const { rate } = limit;
       const due =
-        rate == null
-          ? 0
-          : (this.#tats.get(key) ?? 0) - ((rate.burst ?? 1) - 1) * (rate.periodMs / rate.limit);
+        rate == null ? 0 : this.#tat(key, rate) - ((rate.burst ?? 1) - 1) * (rate.periodMs / rate.limit);
       return !full && due <= Date.now();
     });
   }
@@ -85,7 +83,7 @@ export class LimitModel {
     for (const { limit, key } of this.#gates(job.queue, job.group)) {
       const { rate } = limit;
       if (rate == null) continue;
-      this.#tats.set(key, Math.max(this.#tats.get(key) ?? 0, Date.now()) + rate.periodMs / rate.limit);
+      this.#tats.set(key, Math.max(this.#tat(key, rate), Date.now()) + rate.periodMs / rate.limit);
     }
   }
 
@@ -107,6 +105,14 @@ export class LimitModel {
   slots(): Record<string, string> {
     const held = [...this.jobs.values()].filter((job) => job.slot);
     return Object.fromEntries(held.map((job) => [`${job.queue}:${job.id}`, job.group]));
+  }
+
+  /** What is owed, and never more than the rate of now would let anybody owe. */
+  #tat(key: string, rate: GroupRate): number {
+    const most = Date.now() + (rate.burst ?? 1) * (rate.periodMs / rate.limit);
+    const tat = Math.min(this.#tats.get(key) ?? 0, most);
+    this.#tats.set(key, tat);
+    return tat;
   }
 
   #adopt(only: string): void {

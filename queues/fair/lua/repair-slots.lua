@@ -5,10 +5,11 @@
   Returns { slots given back, slots taken anew, whether it looked }. Cost: one call for each active job and each slot of the prefix.
 ]]
 local base = ARGV[1]
-if ARGV[2] ~= '0' and not native('SET', base .. 'fair:repaired', 1, 'NX', 'PX', ARGV[2]) then
+local prefix, queue = string.match(base, OF_QUEUE)
+-- Not under <base>: nothing of a queue may outlive its obliteration.
+if ARGV[2] ~= '0' and not native('SET', prefix .. ':fair:repaired:' .. queue, 1, 'NX', 'PX', ARGV[2]) then
   return { 0, 0, 0 }
 end
-local prefix, queue = string.match(base, OF_QUEUE)
 local active = {}
 for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
   active[jobId] = true

@@ -163,8 +163,9 @@ test("a delayed job slows its group's rate", async () => {
     const since = performance.now();
     let done = 0;
     lab.worker('q', async () => void (done += 1), { concurrency: 5, drainDelay: 10 });
-    await eventually('30 jobs are done', () => done === 30, 5000);
-    expect(performance.now() - since).toBeLessThan(2500);
+    // A server with nothing else to do ends the wait of a BullMQ worker by its clock of 100 ms; the symptom was 10 s.
+    await eventually('30 jobs are done', () => done === 30, 15_000);
+    expect(performance.now() - since).toBeLessThan(9000);
   });
 });
 

@@ -131,8 +131,13 @@ export class JobService implements Jobs {
   /** The first jobs of a batch take what room the tenant has; the others are refused. */
   async #refuseOverflow(tenant: string, items: BatchItem[]): Promise<void> {
     const valid = items.flatMap((item, index) => ('job' in item ? [index] : []));
-    const room = await withRedis(() => this.#parts.tenants.roomFor(tenant, valid.length));
-    for (const index of valid.slice(room)) items[index] = { problem: queueFull() };
+    try {
+      const room = await withRedis(() => this.#parts.tenants.roomFor(tenant, valid.length));
+      for (const index of valid.slice(room)) items[index] = { problem: queueFull() };
+    } catch (error) {
+      if (!(error instanceof WaggleError)) throw error;
+      for (const index of valid) items[index] = { problem: error };
+    }
   }
 
   #assertBatchSize(size: number): void {

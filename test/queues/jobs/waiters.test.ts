@@ -133,6 +133,12 @@ test('waiters survive a restart of Redis, and calls during it fail as redis_unav
   expect(Date.now() - asked).toBeLessThan(2000);
 
   const second = await startEmbeddedRedis({ port: first.port, extraArgs });
+  await eventually('the connection is back', () =>
+    own.ping().then(
+      () => true,
+      () => false,
+    ),
+  );
   own.work('restart', () => 'back');
   expect(await waiting).toMatchObject({ state: 'completed', result: 'back' });
   await eventually('calls work again', () =>

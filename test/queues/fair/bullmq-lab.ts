@@ -46,9 +46,9 @@ export class Lab {
     return queue;
   }
 
-  /** The fair backend behind a queue. */
-  backend(queue: Queue): FairQueueBackend {
-    return queue.getBackend() as unknown as FairQueueBackend;
+  /** The fair backend behind a queue or a worker. */
+  backend(of: Queue | Worker): FairQueueBackend {
+    return of.getBackend() as unknown as FairQueueBackend;
   }
 
   worker(name: string, processor: Processor | null, opts: Partial<WorkerOptions> = {}): Worker {

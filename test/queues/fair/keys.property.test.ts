@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import type { FairJobsOptions } from '../../../queues/fair/index.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
+import { HOUR_MS, handBack, postpone, retry, stall, vanish } from './job-moves.ts';
 import { KeyModel } from './key-model.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
 
@@ -12,7 +13,6 @@ const RUNS = Number(process.env.FC_RUNS ?? 20);
 const GROUPS = ['a', 'b:1', ''];
 /** '' = no key; the last one lets two run. */
 const KEYS = ['', 'k', ':k\n', 'two'];
-const HOUR_MS = 3_600_000;
 
 type Operation =
   | { op: 'add' | 'delayed' | 'reject'; group: number; key: number }
@@ -151,7 +151,6 @@ class Walk {
     );
     if (!found) return;
     const { id } = found;
-    const base = this.#lab.backend(this.#queue).toKey('');
     switch (op) {
       case 'fail': {
         await this.#take(id).moveToFailed(new UnrecoverableError('no'), 't', false);
@@ -159,23 +158,19 @@ class Walk {
         break;
       }
       case 'retry':
-        await this.#take(id).moveToFailed(new Error('again'), 't', false);
+        await retry(this.#take(id), 't');
         this.#model.again(id, false);
         break;
       case 'delay':
-        await this.#take(id).moveToDelayed(Date.now() + HOUR_MS, 't');
+        await postpone(this.#take(id), 't');
         this.#model.delay(id);
         break;
       case 'hand-back':
-        await this.#lab.backend(this.#queue).moveJobFromActiveToWait(id, 't');
-        this.#take(id);
+        await handBack(this.#lab, this.#worker, this.#take(id), 't');
         this.#model.again(id, true);
         break;
       case 'stall':
-        this.#take(id);
-        await this.#lab.redis.del(`${base}${id}:lock`, `${base}stalled-check`);
-        await this.#lab.redis.sadd(`${base}stalled`, id);
-        await this.#worker['moveStalledJobsToWait']();
+        await stall(this.#lab, this.#worker, this.#take(id));
         this.#model.again(id, true);
         break;
       case 'promote':
@@ -191,10 +186,7 @@ class Walk {
         if (found.state === 'waiting') this.#model.again(id, false);
         break;
       case 'vanish':
-        this.#take(id);
-        await this.#lab.redis.del(`${base}${id}`, `${base}${id}:lock`);
-        await this.#lab.redis.lrem(`${base}active`, 0, id);
-        expect(await this.#lab.backend(this.#queue).repairSlots()).toEqual({
+        expect(await vanish(this.#lab, this.#worker, this.#take(id))).toEqual({
           released: 0,
           adopted: 0,
           keys: found.holder ? 1 : 0,

@@ -1,4 +1,5 @@
-import type { GroupLimits, GroupRate, QueueLimits } from '../../../queues/fair/group-limits.ts';
+import type { GroupLimits } from '../../../queues/fair/group-limits.ts';
+import { LimitBook } from './limit-book.ts';
 
 export interface ModelJob {
   id: string;
@@ -10,51 +11,37 @@ export interface ModelJob {
   slot: boolean;
 }
 
-/** The limits in plain words, over all queues of a prefix. Rates in it are so slow that no token comes back meanwhile. */
+/** Jobs under limits in plain words, over all queues of a prefix. Rates in it are so slow that no token comes back meanwhile. */
 export class LimitModel {
   readonly jobs = new Map<string, ModelJob>();
-  readonly #limits = new Map<string, GroupLimits>();
-  readonly #paused = new Map<string, boolean>();
-  readonly #tats = new Map<string, number>();
+  readonly #book = new LimitBook(Date.now);
+  readonly #queues = new Set<string>();
   #places = 0;
 
   add(id: string, queue: string, group: string): void {
+    this.#queues.add(queue);
     this.jobs.set(id, { id, queue, group, state: 'waiting', place: (this.#places += 1), slot: false });
   }
 
   setLimits(group: string, limits: GroupLimits | null): void {
-    if (limits === null) this.#limits.delete(group);
-    else this.#limits.set(group, limits);
-    // A pause goes with the limits it is a part of.
-    this.#paused.delete(group);
-    if (limits?.paused) this.#paused.set(group, true);
+    this.#book.set(group, limits, [...this.#queues]);
     this.#adopt(group);
   }
 
   pause(group: string, on: boolean): void {
-    if (on) this.#paused.set(group, true);
-    else this.#paused.delete(group);
+    if (on) this.#book.pause(group, null);
+    else this.#book.resume(group);
     this.#adopt(group);
   }
 
   /** Whether anything but a weight holds for the group in the queue. */
   isLimited(queue: string, group: string): boolean {
-    return (
-      this.#isPaused(group) ||
-      this.#gates(queue, group).some(({ limit }) => limit.maxRunning != null || limit.rate != null)
-    );
+    return this.#book.isLimited(queue, group);
   }
 
   mayStart(queue: string, group: string): boolean {
-    if (this.#isPaused(group)) return false;
-    return this.#gates(queue, group).every(({ limit, key }) => {
-      const full =
-        limit.maxRunning != null && this.#running(group, key === group ? null : queue) >= limit.maxRunning;
-      const { rate } = limit;
-      const due =
-        rate == null ? 0 : this.#tat(key, rate) - ((rate.burst ?? 1) - 1) * (rate.periodMs / rate.limit);
-      return !full && due <= Date.now();
-    });
+    const running = { all: this.#running(group, null), here: this.#running(group, queue) };
+    return this.#book.verdict(queue, group, running).may !== 'no';
   }
 
   /** The groups that wait in a queue, by whether their next job may start. */
@@ -80,11 +67,7 @@ export class LimitModel {
       throw new Error(`${id} started against the limits of ${job.group}`);
     job.slot = this.isLimited(job.queue, job.group);
     job.state = 'active';
-    for (const { limit, key } of this.#gates(job.queue, job.group)) {
-      const { rate } = limit;
-      if (rate == null) continue;
-      this.#tats.set(key, Math.max(this.#tat(key, rate), Date.now()) + rate.periodMs / rate.limit);
-    }
+    this.#book.start(job.queue, job.group, false);
   }
 
   /** A job that was active waits again: in front, as a stalled one, or at the end, as after a retry. */
@@ -107,14 +90,6 @@ export class LimitModel {
     return Object.fromEntries(held.map((job) => [`${job.queue}:${job.id}`, job.group]));
   }
 
-  /** What is owed, and never more than the rate of now would let anybody owe. */
-  #tat(key: string, rate: GroupRate): number {
-    const most = Date.now() + (rate.burst ?? 1) * (rate.periodMs / rate.limit);
-    const tat = Math.min(this.#tats.get(key) ?? 0, most);
-    this.#tats.set(key, tat);
-    return tat;
-  }
-
   #adopt(only: string): void {
     for (const job of this.jobs.values()) {
       if (job.state !== 'active' || (only !== '*' && job.group !== only)) continue;
@@ -126,19 +101,6 @@ export class LimitModel {
     return [...this.jobs.values()].filter(
       (job) => job.slot && job.group === group && (queue === null || job.queue === queue),
     ).length;
-  }
-
-  /** Its own pause, or that of `*` while it has no limits of its own. */
-  #isPaused(group: string): boolean {
-    return this.#paused.has(group) || (!this.#limits.has(group) && this.#paused.has('*'));
-  }
-
-  #gates(queue: string, group: string): { limit: QueueLimits; key: string }[] {
-    const limits = this.#limits.get(group) ?? this.#limits.get('*') ?? {};
-    return [
-      { limit: limits, key: group },
-      { limit: limits.queues?.[queue] ?? {}, key: `${queue}\n${group}` },
-    ];
   }
 
   #in(queue: string, state: ModelJob['state']): ModelJob[] {

@@ -4,13 +4,13 @@ import fc from 'fast-check';
 import type { GroupLimits } from '../../../queues/fair/group-limits.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
+import { HOUR_MS, handBack, postpone, retry, stall, vanish } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
 import { LimitModel } from './limit-model.ts';
 
 const RUNS = Number(process.env.FC_RUNS ?? 20);
 const QUEUES = ['one', 'two'];
 const GROUPS = ['a', 'b:c', 'l\nf*', ''];
-const HOUR_MS = 3_600_000;
 
 type Operation =
   | { op: 'add'; queue: number; group: number; count: number }
@@ -131,7 +131,7 @@ class Walk {
   }
 
   async #pick(queue: string): Promise<void> {
-    const job: Job | undefined = await this.#workers[queue]?.getNextJob('t', { block: false });
+    const job: Job | undefined = await this.#worker(queue).getNextJob('t', { block: false });
     this.#picked(queue, job);
   }
 
@@ -154,7 +154,7 @@ class Walk {
     const [fields, id] = Array.isArray(next) ? (next as [never, string]) : [];
     this.#picked(
       found.queue,
-      id && fields ? this.#workers[found.queue]?.['createJob'](fields, id) : undefined,
+      id && fields ? this.#worker(found.queue)['createJob'](fields, id) : undefined,
     );
   }
 
@@ -167,35 +167,26 @@ class Walk {
     if (!found) return;
     const { id, queue } = found;
     const bullId = id.slice(queue.length + 1);
-    const key = `${this.#lab.prefix}:${queue}:${bullId}`;
+    const worker = this.#worker(queue);
     switch (op) {
       case 'retry':
-        await this.#take(id).moveToFailed(new Error('again'), 't', false);
+        await retry(this.#take(id), 't');
         this.#model.again(id, false);
         break;
       case 'hand-back':
-        await this.#lab.backend(this.#queue(queue)).moveJobFromActiveToWait(bullId, 't');
-        this.#take(id);
+        await handBack(this.#lab, worker, this.#take(id), 't');
         this.#model.again(id, true);
         break;
       case 'delay':
-        await this.#take(id).moveToDelayed(Date.now() + HOUR_MS, 't');
+        await postpone(this.#take(id), 't');
         this.#model.delay(id);
         break;
       case 'stall':
-        this.#take(id);
-        await this.#lab.redis.del(`${key}:lock`);
-        await this.#lab.redis.sadd(`${this.#lab.prefix}:${queue}:stalled`, bullId);
-        await this.#lab.redis.del(`${this.#lab.prefix}:${queue}:stalled-check`);
-        await this.#workers[queue]?.['moveStalledJobsToWait']();
+        await stall(this.#lab, worker, this.#take(id));
         this.#model.again(id, true);
         break;
       case 'vanish':
-        // The job's hash and its place are gone: its slot is all that is left of it.
-        this.#take(id);
-        await this.#lab.redis.del(key, `${key}:lock`);
-        await this.#lab.redis.lrem(`${this.#lab.prefix}:${queue}:active`, 0, bullId);
-        expect(await this.#lab.backend(this.#queue(queue)).repairSlots()).toEqual({
+        expect(await vanish(this.#lab, worker, this.#take(id))).toEqual({
           released: found.slot ? 1 : 0,
           adopted: 0,
           keys: 0,
@@ -266,6 +257,12 @@ class Walk {
     const queue = this.#queues[name];
     if (!queue) throw new Error(`${name} is no queue of this walk`);
     return queue;
+  }
+
+  #worker(name: string): Worker {
+    const worker = this.#workers[name];
+    if (!worker) throw new Error(`${name} has no worker in this walk`);
+    return worker;
   }
 
   #take(id: string): Job {

@@ -26,6 +26,7 @@ local function take(base, group, jobId)
       native('ZREM', base .. 'fair:park', group)
       leaveRing(base, group, member, -1)
       limits().left(base, group)
+      limits().announcePark(base)
     else
       local tag = tonumber(native('ZSCORE', base .. 'fair:ring', member))
       local activation, weight, flags, start = string.match(member, OF_MEMBER)

@@ -1,9 +1,10 @@
-/** What random programs found, each as a test. */
+/** What random programs found, each as a test; see scheduler.property.test.ts. */
 import { expect, test } from '@jest/globals';
 import type { JobsOptions } from 'bullmq';
 import type { FairJobsOptions } from '../../../queues/fair/index.ts';
 import { inLab } from './bullmq-lab.ts';
 import { HOUR_MS } from './job-moves.ts';
+import { brokenInvariants, fairState } from './keyspace.ts';
 
 const inGroup = (id: string, opts: JobsOptions = {}): JobsOptions =>
   ({ ...opts, group: { id } }) satisfies FairJobsOptions as JobsOptions;
@@ -17,5 +18,26 @@ test('the due time of a group goes when its last job is removed while it is park
     expect(await lab.redis.hexists(meta, 'fair:due')).toBe(1);
     await job.remove();
     expect(await lab.redis.hexists(meta, 'fair:due')).toBe(0);
+  });
+});
+
+test.each([
+  ['free', {}],
+  ['limited', { maxRunning: 5 }],
+  ['held', { maxRunning: 0 }],
+])('a %s group whose queue was lost stands in one place when it comes back', async (_, limits) => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const base = lab.backend(queue).toKey('');
+    await queue.add('lost', {}, inGroup('g'));
+    await lab.redis.del(`${base}fair:q::g`);
+    if (Object.keys(limits).length > 0) {
+      await lab.redis.hset(`${lab.prefix}::fair:limits`, 'g', JSON.stringify({ m: limits.maxRunning }));
+    }
+    const back = await queue.add('back', {}, inGroup('g'));
+    const damage = { ghosts: new Set<string>(), isDrifted: true };
+    expect(brokenInvariants(await fairState(lab.redis, base), true, damage)).toEqual([]);
+    await back.remove();
+    expect(await lab.redis.exists(`${base}fair:ring`, `${base}fair:park`, `${base}fair:idx`)).toBe(0);
   });
 });

@@ -6,46 +6,61 @@ export interface FairState {
   /** group -> waiting job ids in the order of their places */
   groups: Map<string, { id: string; score: number }[]>;
   /** ring members in the order of their tags */
-  ring: { member: string; tag: number; group: string }[];
+  ring: { member: string; tag: number; group: string; weight: number; flags: number }[];
   /** group -> when its limits allow its next job, in microseconds */
   park: Map<string, number>;
   idx: Record<string, string>;
   fin: Map<string, number>;
   counters: Record<string, number>;
+  /** Jobs that others of their key keep from their group's queue, with the places they will have. */
+  blocked: { id: string; score: number }[];
 }
 
+/** What was done to the keys from outside, and cannot be seen by who keeps them. */
+export interface Damage {
+  /** Groups whose queue was deleted: they may still be in the ring or parked. */
+  ghosts: ReadonlySet<string>;
+  /** Whether jobs were lost since the queue was last empty: they are still counted. */
+  isDrifted: boolean;
+}
+
+const NO_DAMAGE: Damage = { ghosts: new Set(), isDrifted: false };
+
 export async function fairState(redis: Redis, base: string): Promise<FairState> {
+  return fairStateOf(await snapshot(redis, `${base}fair:`), base);
+}
+
+/** Reads {@link FairState} from keys that were taken together. */
+export function fairStateOf(keys: Snapshot, base: string): FairState {
   const groupPrefix = `${base}fair:q::`;
-  const [ring, park, idx, fin, counters, groupKeys] = await Promise.all([
-    redis.zrange(`${base}fair:ring`, '0', '-1', 'WITHSCORES'),
-    redis.zrange(`${base}fair:park`, '0', '-1', 'WITHSCORES'),
-    redis.hgetall(`${base}fair:idx`),
-    redis.zrange(`${base}fair:fin`, '0', '-1', 'WITHSCORES'),
-    redis.hgetall(`${base}fair:n`),
-    redis.keys(`${escapeGlob(groupPrefix)}*`),
-  ]);
+  const scored = (name: string): [string, number][] =>
+    pairs(keys.get(`${base}fair:${name}`)?.content ?? []).map(([member, score]) => [member, Number(score)]);
+  const hash = (name: string): [string, string][] => pairs(keys.get(`${base}fair:${name}`)?.content ?? []);
   const groups = new Map<string, { id: string; score: number }[]>();
-  for (const key of groupKeys) {
-    const flat = await redis.zrange(key, '0', '-1', 'WITHSCORES');
-    groups.set(
-      key.slice(groupPrefix.length),
-      pairs(flat).map(([id, score]) => ({ id, score: Number(score) })),
-    );
+  for (const [key, { content }] of keys) {
+    if (!key.startsWith(groupPrefix)) continue;
+    const jobs = pairs(content).map(([id, score]) => ({ id, score: Number(score) }));
+    groups.set(key.slice(groupPrefix.length), jobs);
   }
   return {
     groups,
-    ring: pairs(ring).map(([member, tag]) => ({ member, tag: Number(tag), group: groupOfMember(member) })),
-    park: new Map(pairs(park).map(([group, due]) => [group, Number(due)])),
-    idx,
-    fin: new Map(pairs(fin).map(([group, tag]) => [group, Number(tag)])),
-    counters: Object.fromEntries(Object.entries(counters).map(([field, value]) => [field, Number(value)])),
+    ring: scored('ring').map(([member, tag]) => ({ member, tag, ...partsOfMember(member) })),
+    park: new Map(scored('park')),
+    idx: Object.fromEntries(hash('idx')),
+    fin: new Map(scored('fin')),
+    counters: Object.fromEntries(hash('n').map(([field, value]) => [field, Number(value)])),
+    blocked: hash('kj')
+      .filter(([, entry]) => !entry.startsWith('h:'))
+      .map(([id, entry]) => ({ id, score: Number(entry.slice(0, entry.indexOf(':'))) })),
   };
 }
 
 /** What is wrong with the structures of a queue, as sentences; empty when all invariants hold. */
-export function brokenInvariants(state: FairState, plainFirst = true): string[] {
+export function brokenInvariants(state: FairState, plainFirst = true, damage = NO_DAMAGE): string[] {
   const broken: string[] = [];
-  const placed = [...state.ring.map((entry) => entry.group), ...state.park.keys()].sort();
+  const placed = [...state.ring.map((entry) => entry.group), ...state.park.keys()]
+    .filter((group) => state.groups.has(group) || !damage.ghosts.has(group))
+    .sort();
   const waiting = [...state.groups.keys()].sort();
   if (JSON.stringify(placed) !== JSON.stringify(waiting)) {
     broken.push(
@@ -65,19 +80,51 @@ export function brokenInvariants(state: FairState, plainFirst = true): string[] 
   if (twice.length > 0) broken.push(`in two group queues: ${twice.join()}`);
 
   const isPlain = (score: number) => (plainFirst ? score < 0 : score >= 2 ** 51);
-  const plain = [...state.groups.values()].flat().filter((job) => isPlain(job.score)).length;
+  const counted = [...[...state.groups.values()].flat(), ...state.blocked];
+  const plain = counted.filter((job) => isPlain(job.score)).length;
   const { i = 0, f = 0, o = 0, p = 0 } = state.counters;
-  if (i + f - o !== plain) broken.push(`counters say ${i + f - o} plain jobs, there are ${plain}`);
-  if (p !== ids.length - plain)
-    broken.push(`counters say ${p} prioritized jobs, there are ${ids.length - plain}`);
-  if (ids.length === 0 && (Object.keys(state.counters).length > 0 || state.fin.size > 0)) {
+  if (i + f - o !== plain && !damage.isDrifted)
+    broken.push(`counters say ${i + f - o} plain jobs, there are ${plain}`);
+  if (p !== counted.length - plain && !damage.isDrifted)
+    broken.push(`counters say ${p} prioritized jobs, there are ${counted.length - plain}`);
+  if (
+    counted.length === 0 &&
+    placed.length === indexed.length &&
+    (Object.keys(state.counters).length > 0 || state.fin.size > 0)
+  ) {
     broken.push('an empty queue has left counters or finish tags');
   }
   return broken;
 }
 
-const groupOfMember = (member: string): string =>
-  /^\d+:[^:]+:\d:[^:]+:([^]*)$/.exec(member)?.[1] ?? `? ${member}`;
+function partsOfMember(member: string): { group: string; weight: number; flags: number } {
+  const [, weight, flags, group] = /^\d+:([^:]+):(\d):[^:]+:([^]*)$/.exec(member) ?? [];
+  return { group: group ?? `? ${member}`, weight: Number(weight), flags: Number(flags) };
+}
+
+/** Keys with their content, as flat as Redis tells it; taken at one moment. */
+export type Snapshot = Map<string, { content: string[]; ttlMs: number }>;
+
+const SNAPSHOT = `
+local READ = {
+  string = function(key) return { redis.call('GET', key) } end,
+  hash = function(key) return redis.call('HGETALL', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  stream = function() return {} end,
+}
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  found[#found + 1] = { key, redis.call('PTTL', key), READ[redis.call('TYPE', key).ok](key) }
+end
+return found`;
+
+/** All keys that begin with `prefix`; streams without their entries. */
+export async function snapshot(redis: Redis, prefix: string): Promise<Snapshot> {
+  const found = (await redis.eval(SNAPSHOT, 0, escapeGlob(prefix))) as [string, number, string[]][];
+  return new Map(found.map(([key, ttlMs, content]) => [key, { content, ttlMs }]));
+}
 
 export function pairs(reply: unknown[]): [string, string][] {
   const flat = reply.map(String);

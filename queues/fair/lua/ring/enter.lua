@@ -21,7 +21,12 @@ local function enterAt(base, group, weight, limited)
   -- By concatenation: in a format a NUL in the group's name would end it.
   local member = string.format(digits, activation) .. ':' .. weight .. ':' .. (fresh + limited)
     .. string.format(':%.0f:', start) .. group
-  native('HSET', base .. 'fair:idx', group, member)
+  if native('HSETNX', base .. 'fair:idx', group, member) == 0 then
+    -- Its queue was lost (a deleted key) since it came: it must not stand in two places.
+    native('ZREM', ring, native('HGET', base .. 'fair:idx', group))
+    native('ZREM', base .. 'fair:park', group)
+    native('HSET', base .. 'fair:idx', group, member)
+  end
   native('ZADD', ring, start, member)
   return activation
 end

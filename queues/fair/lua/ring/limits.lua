@@ -155,7 +155,12 @@ local function enter(use)
 end
 
 local function parkNow(use, due)
-  native('HSET', use.base .. 'fair:idx', use.group, '')
+  local idx = use.base .. 'fair:idx'
+  if native('HSETNX', idx, use.group, '') == 0 then
+    -- As in enterAt.
+    native('ZREM', use.base .. 'fair:ring', native('HGET', idx, use.group))
+    native('HSET', idx, use.group, '')
+  end
   native('ZADD', use.base .. 'fair:park', due, use.group)
   announcePark(use.base)
 end
@@ -210,6 +215,7 @@ local function settle(base, group)
       return false
     end
     native('ZREM', park, group)
+    native('HDEL', idx, group)
     enter(use)
     announcePark(base)
     native('ZADD', base .. 'marker', 0, '0')

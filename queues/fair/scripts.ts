@@ -86,7 +86,7 @@ const REFUSING = new Set(['addStandardJob', 'addPrioritizedJob', 'addDelayedJob'
  */
 const keyRules: Record<string, 'finish' | 'remove'> = {
   moveToFinished: 'finish',
-  failWaiting: 'finish',
+  failWaiting: 'remove',
   failCancelled: 'finish',
   moveToWaitingChildren: 'finish',
   removeJob: 'remove',

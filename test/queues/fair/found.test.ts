@@ -1,10 +1,12 @@
 /** What random programs found, each as a test; see scheduler.property.test.ts. */
 import { expect, test } from '@jest/globals';
-import type { JobsOptions } from 'bullmq';
-import type { FairJobsOptions } from '../../../queues/fair/index.ts';
+import type { Job, JobsOptions, Worker } from 'bullmq';
+import type { FairJobsOptions, GroupOptions } from '../../../queues/fair/index.ts';
 import { inLab } from './bullmq-lab.ts';
 import { HOUR_MS } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
+
+const take = (worker: Worker): Promise<Job | undefined> => worker.getNextJob('t', { block: false });
 
 const inGroup = (id: string, opts: JobsOptions = {}): JobsOptions =>
   ({ ...opts, group: { id } }) satisfies FairJobsOptions as JobsOptions;
@@ -22,22 +24,36 @@ test('the due time of a group goes when its last job is removed while it is park
 });
 
 test.each([
-  ['free', {}],
-  ['limited', { maxRunning: 5 }],
-  ['held', { maxRunning: 0 }],
+  ['free', '1'],
+  ['limited', '{"m":5}'],
+  ['held', '{"m":0}'],
 ])('a %s group whose queue was lost stands in one place when it comes back', async (_, limits) => {
   await inLab('fair', async (lab) => {
     const queue = lab.queue();
     const base = lab.backend(queue).toKey('');
     await queue.add('lost', {}, inGroup('g'));
     await lab.redis.del(`${base}fair:q::g`);
-    if (Object.keys(limits).length > 0) {
-      await lab.redis.hset(`${lab.prefix}::fair:limits`, 'g', JSON.stringify({ m: limits.maxRunning }));
-    }
+    await lab.redis.hset(`${lab.prefix}::fair:limits`, 'g', limits);
     const back = await queue.add('back', {}, inGroup('g'));
     const damage = { ghosts: new Set<string>(), isDrifted: true };
     expect(brokenInvariants(await fairState(lab.redis, base), true, damage)).toEqual([]);
     await back.remove();
     expect(await lab.redis.exists(`${base}fair:ring`, `${base}fair:park`, `${base}fair:idx`)).toBe(0);
+  });
+});
+
+const keyed = (more: Partial<GroupOptions> = {}): JobsOptions =>
+  ({ group: { id: 'g', key: 'k', ...more } }) as JobsOptions;
+
+test('a blocked job that is failed before it starts lets the one behind it run, whose limit is wider', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.add('runs', {}, keyed({ keyLimit: 2 }));
+    await take(worker);
+    const narrow = await queue.add('narrow', {}, keyed());
+    await queue.add('wide', {}, keyed({ keyLimit: 2 }));
+    expect(await take(worker)).toBeUndefined();
+    expect(await lab.backend(queue).failWaiting(narrow, 'no')).toBe(true);
+    expect((await take(worker))?.name).toBe('wide');
   });
 });

@@ -137,7 +137,8 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
       const twin = twins[name] ?? [];
       const rest = RING.filter((part) => !twin.includes(part));
       const refusal = REFUSING.has(name) && !twin.includes('reject') ? ['reject'] : [];
-      return script(name, keyCount, [...twin, ...rest, ...refusal, 'virtual'], content);
+      const first = name === 'obliterate' ? ['obliterate-superseded'] : refusal;
+      return script(name, keyCount, [...twin, ...rest, ...first, 'virtual'], content);
     }),
     script('complete', 1, ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'complete']),
     script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),

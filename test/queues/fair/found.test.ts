@@ -57,3 +57,20 @@ test('a blocked job that is failed before it starts lets the one behind it run, 
     expect((await take(worker))?.name).toBe('wide');
   });
 });
+
+test('superseded jobs go with the queue when it is obliterated, and leave nothing to jobs with their ids', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, parents] = [lab.queue(), lab.queue('parents')];
+    const old = { name: 'old', queueName: 'q', opts: keyed() };
+    const { job: parent } = await lab.addFlow({ name: 'p', queueName: 'parents', children: [old] });
+    await queue.add('first', {}, keyed({ keyStrategy: 'replace-waiting' }));
+    await queue.add('second', {}, keyed({ keyStrategy: 'replace-waiting' }));
+    await queue.obliterate({ force: true });
+    expect(await lab.keys()).toEqual([]);
+    expect(await parent.getState()).toBe('waiting');
+    const again = await queue.add('again', {}, keyed());
+    expect(await lab.backend(queue).getDueCancels()).toEqual({ unstarted: [], overdue: [] });
+    expect(await again.getState()).toBe('waiting');
+    expect(await parents.getWaitingCount()).toBe(1);
+  });
+});

@@ -74,3 +74,22 @@ test('superseded jobs go with the queue when it is obliterated, and leave nothin
     expect(await parents.getWaitingCount()).toBe(1);
   });
 });
+
+test('a claim that has to pass over many groups leaves a mark for the next', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const base = lab.backend(queue).toKey('');
+    const lost = Array.from({ length: 12 }, (_, i) => `g${i}`);
+    await queue.addBulk(lost.map((id) => ({ name: 'lost', data: {}, opts: inGroup(id) })));
+    await queue.add('kept', {}, inGroup('kept'));
+    await lab.redis.del(lost.map((id) => `${base}fair:q::${id}`));
+    // Workers that sleep come only when there is a mark, and take it with them.
+    const found: string[] = [];
+    while ((await lab.redis.zpopmin(`${base}marker`)).length > 0) {
+      const job = await take(worker);
+      if (job) found.push(job.name);
+      if (job) await job.moveToCompleted(1, 't', false);
+    }
+    expect(found).toEqual(['kept']);
+  });
+});

@@ -8,7 +8,8 @@ end
 
 -- The next job under fair shares and, if more may run, the count that moved with it; nil when nothing may run.
 -- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
--- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call.
+-- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call, and
+-- a mark asks for another call when that was not enough.
 local function pick(base)
   local ring = base .. 'fair:ring'
   for _ = 1, 8 do
@@ -51,4 +52,6 @@ local function pick(base)
       limits().settle(base, group)
     end
   end
+  -- Others may stand behind those: whoever comes next goes on, and somebody has to come.
+  native('ZADD', base .. 'marker', 0, '0')
 end

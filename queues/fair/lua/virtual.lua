@@ -275,6 +275,10 @@ local shadow = (function()
 
   function prioritized.ZADD(base, _, score, jobId)
     pushPrioritized(base, groupOf(base, jobId), jobId, score)
+    -- BullMQ tells nobody of a job that it puts in front of its priority, as one that is handed back.
+    if tonumber(score) % 0x100000000 == 0 and native('HEXISTS', base .. 'meta', 'paused') == 0 then
+      native('ZADD', base .. 'marker', 0, '0')
+    end
     return 1
   end
   function prioritized.ZREM(base, _, ...)

@@ -93,3 +93,15 @@ test('a claim that has to pass over many groups leaves a mark for the next', asy
     expect(found).toEqual(['kept']);
   });
 });
+
+test('a prioritized job that is handed back wakes a worker', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.add('j', {}, inGroup('g', { priority: 2 }));
+    const marker = lab.backend(queue).toKey('marker');
+    await lab.redis.zpopmin(marker);
+    const job = await take(worker);
+    await lab.backend(queue).moveJobFromActiveToWait(job?.id ?? '', 't');
+    expect(await lab.redis.zscore(marker, '0')).toBe('0');
+  });
+});

@@ -348,8 +348,19 @@ local shadow = (function()
     end
   end
 
+  -- BullMQ tells nobody of a slot that comes free under a global concurrency.
+  local function announceSlot(base)
+    local meta = native('HMGET', base .. 'meta', 'concurrency', 'paused')
+    if meta[1] and not meta[2] and native('EXISTS', base .. 'fair:ring') == 1 then
+      native('ZADD', base .. 'marker', 0, '0')
+    end
+  end
+
   function active.LREM(base, key, count, jobId)
     local removed = native('LREM', key, count, jobId)
+    if removed > 0 then
+      announceSlot(base)
+    end
     if jobId == '' then
       for _, id in ipairs(doomed[key] or {}) do
         releaseSlot(base, id)

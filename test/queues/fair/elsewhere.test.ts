@@ -6,8 +6,7 @@ import { startEmbeddedRedis } from '../../../src/demo/embedded-redis.ts';
 import { eventually } from '../../support/eventually.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
-
-const HOUR_MS = 3_600_000;
+import { HOUR_MS, checkStalled, stall } from './job-moves.ts';
 
 const inGroup = (id: string, opts: JobsOptions = {}, key?: string): JobsOptions =>
   ({
@@ -226,7 +225,7 @@ test('lowering, then raising a limit leaves work stuck; a limit changed while pa
     expect(await take(worker)).toBeDefined();
     expect(await take(worker)).toBeUndefined();
     await admin.setGroupLimits('g', { rate: { limit: 1000, periodMs: 1 } });
-    expect(await take(worker)).toBeUndefined();
+    await eventually('the new rate lets one run', async () => (await take(worker)) !== undefined);
     await admin.setGroupLimits('g', {});
     expect(await take(worker)).toBeDefined();
   });
@@ -301,3 +300,107 @@ test('parked tenants make workers ask in a loop', async () => {
     expect(await queue.getWaitingCount()).toBe(200);
   });
 }, 60_000);
+
+test('a key that is taken blocks the jobs of other keys behind it', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await fill(queue, 'busy', 50, () => 'k');
+    await fill(queue, 'other', 5, (i) => `key-${i}`);
+    await queue.add('free', {}, inGroup('busy', {}, 'another'));
+    expect((await take(worker))?.name).toBe('busy');
+    const names = [];
+    for (let job = await take(worker); job; job = await take(worker)) names.push(job.name);
+    expect(names.sort()).toEqual(['free', ...Array<string>(5).fill('other')]);
+  });
+});
+
+test('delayed jobs are invisible per tenant', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    await lab.backend(queue).setGroupLimits('g', { maxRunning: 0 });
+    await queue.add('later', {}, inGroup('g', { delay: HOUR_MS }));
+    const [job] = await queue.getDelayed();
+    expect(job?.opts).toMatchObject({ group: { id: 'g' } });
+    expect(await lab.backend(queue).countWaitingInGroup('g')).toBe(0);
+    await job?.promote();
+    expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job?.id]);
+  });
+});
+
+test('a stalled child leaves its parent waiting', async () => {
+  await inLab('fair', async (lab) => {
+    const kids = lab.hand('kids', { maxStalledCount: 0 });
+    const child = { name: 'k', queueName: 'kids', opts: inGroup('g', { failParentOnFailure: true }) };
+    const { job: parent } = await lab.addFlow({
+      name: 'p',
+      queueName: 'q',
+      opts: inGroup('g'),
+      children: [child],
+    });
+    const job = await take(kids);
+    if (!job) throw new Error('the child was not picked');
+    await stall(lab, kids, job);
+    // It has stalled too often: the next worker fails it without running it, and with it its parent.
+    expect(await lab.work(1, undefined, { queue: 'kids' })).toEqual([
+      'k!job stalled more than allowable limit',
+    ]);
+    expect(await lab.work(1)).toEqual(['p!child ' + `${lab.prefix}:kids:k failed`]);
+    expect(await parent.getState()).toBe('failed');
+  });
+});
+
+test('a chord hangs, or its body runs twice, when its parts end at the same time', async () => {
+  await inLab('fair', async (lab) => {
+    const parts = Array.from({ length: 40 }, (_, i) => ({
+      name: `part${i}`,
+      queueName: 'parts',
+      opts: { ...inGroup(`g${i % 4}`), ignoreDependencyOnFailure: true },
+    }));
+    await lab.addFlow({ name: 'body', queueName: 'q', opts: inGroup('g'), children: parts });
+    let ended = 0;
+    const ran: string[] = [];
+    const part = async (job: Job): Promise<void> => {
+      ended += 1;
+      if (job.name.endsWith('7')) throw new Error('no');
+    };
+    for (let i = 0; i < 3; i += 1) lab.worker('parts', part, { concurrency: 10 });
+    lab.worker('q', async (job) => void ran.push(job.name));
+    await eventually('the body has run', () => ran.length > 0, 20_000);
+    expect([ended, ran]).toEqual([40, ['body']]);
+    expect(await lab.queue().getJobCounts('active', 'waiting', 'waiting-children')).toEqual({
+      active: 0,
+      waiting: 0,
+      'waiting-children': 0,
+    });
+  });
+});
+
+test('a job whose time is beyond the visibility timeout runs twice', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const worker = lab.hand('q', { lockDuration: 1000 });
+    await queue.add('later', {}, inGroup('g', { delay: HOUR_MS }));
+    for (let check = 0; check < 3; check += 1) await checkStalled(lab, worker);
+    expect(await take(worker)).toBeUndefined();
+    await (await queue.getDelayed())[0]?.promote();
+    const job = await take(worker);
+    for (let check = 0; check < 3; check += 1) await checkStalled(lab, worker);
+    expect(await take(worker)).toBeUndefined();
+    await job?.moveToCompleted(1, 't', false);
+    expect(await take(worker)).toBeUndefined();
+    expect(await queue.getCompletedCount()).toBe(1);
+  });
+});
+
+test('a slot that comes free under a global concurrency wakes nobody', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.setGlobalConcurrency(1);
+    await fill(queue, 'g', 2);
+    const marker = lab.backend(queue).toKey('marker');
+    const job = await take(worker);
+    await lab.redis.del(marker);
+    await job?.moveToCompleted(1, 't', false);
+    expect(await lab.redis.zscore(marker, '0')).toBe('0');
+  });
+});

@@ -437,6 +437,12 @@ local shadow = (function()
     return removed
   end
 
+  -- In a paused queue BullMQ looks for the job of a scheduler in the list that only old versions had.
+  local function removePaused(key, count, jobId)
+    local removed = native('LREM', key, count, jobId)
+    return removed > 0 and removed or wait.LREM(string.sub(key, 1, -7), key, count, jobId)
+  end
+
   -- A list of an old BullMQ version renamed to `wait`, on the first resume after an upgrade.
   local function renameToWait(from, key)
     local base = string.sub(key, 1, -5)
@@ -464,6 +470,8 @@ local shadow = (function()
       native('HSET', string.sub(key, 1, -14), 'hasChildren', 1)
     elseif command == 'ZRANGE' and string.sub(key, -8) == ':delayed' and select(3, ...) == 'WITHSCORES' then
       return nextDelayed(key)
+    elseif command == 'LREM' and string.sub(key, -7) == ':paused' then
+      return removePaused(key, ...)
     elseif KEY_RULE == 'remove' and command == 'ZREM' and string.sub(key, -8) == ':delayed' then
       return removeDelayed(key, ...)
     -- BullMQ resets its counter of prioritized jobs after a pick that gave none; parked and blocked ones still wait.

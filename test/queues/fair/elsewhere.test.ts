@@ -404,3 +404,14 @@ test('a slot that comes free under a global concurrency wakes nobody', async () 
     expect(await lab.redis.zscore(marker, '0')).toBe('0');
   });
 });
+
+test('re-upserting a scheduler while the queue is paused leaves a duplicate', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    await queue.pause();
+    for (const every of [HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS])
+      await queue.upsertJobScheduler('s', { every }, { name: 'tick', opts: inGroup('g') });
+    const counts = await queue.getJobCounts('waiting', 'prioritized', 'delayed', 'paused');
+    expect(Object.values(counts).reduce((sum, count) => sum + count, 0)).toBe(1);
+  });
+});

@@ -12,6 +12,9 @@ const limits = 'test/queues/fair/limits.property';
 const keys = 'test/queues/fair/keys.property';
 const fairness = 'test/queues/fair/fairness.property';
 const twins = 'test/queues/fair/twins.property';
+const scheduler = 'test/queues/fair/scheduler.property';
+const found = 'test/queues/fair/found';
+const arbiter = 'test/workers/runtime/arbiter';
 
 export const mutants: readonly Mutant[] = [
   // Shares
@@ -77,8 +80,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: "native('ZREM', park, group)",
-    to: "native('EXISTS', park)",
+    from: "native('ZREM', park, group)\n    native('HDEL', idx, group)",
+    to: "native('HDEL', idx, group)",
     tests: limits,
   },
   {
@@ -119,9 +122,9 @@ export const mutants: readonly Mutant[] = [
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {
     file: `${ring}/place.lua`,
-    from: "if spec.keyStrategy ~= 'cancel-running' or",
-    to: 'if',
-    tests: 'test/workers/keys',
+    from: "elseif cancels and native('LPOS'",
+    to: "elseif native('LPOS'",
+    tests: `test/workers/keys ${scheduler}`,
   },
   {
     file: 'queues/fair/lua/fail-cancelled.lua',
@@ -129,7 +132,80 @@ export const mutants: readonly Mutant[] = [
     to: 'if true then',
     tests: 'test/workers/keys',
   },
+  {
+    file: `${ring}/keys.lua`,
+    from: "if native('SCARD', base .. 'fair:kh::' .. name) >= limitOf(spec) then",
+    to: "if native('SCARD', base .. 'fair:kh::' .. name) > limitOf(spec) then",
+    tests: `${keys} ${scheduler}`,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "native('ZREM', base .. 'fair:bk', name)",
+    to: "native('EXISTS', base .. 'fair:bk')",
+    tests: scheduler,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "if KEY_RULE == 'remove' and not arriving then",
+    to: 'if false then',
+    tests: `test/queues/fair/keys.test ${found}`,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "\n      and not native('ZSCORE', base .. 'delayed', jobId) then",
+    to: ' then',
+    tests: scheduler,
+  },
+  {
+    file: 'queues/fair/lua/virtual.lua',
+    from: "and total(string.sub(key, 1, -3), false) > 0 then",
+    to: 'and false then',
+    tests: 'test/queues/fair/keys.test',
+  },
+  {
+    file: 'queues/fair/lua/obliterate-superseded.lua',
+    from: "native('ZADD', KEYS[2] .. 'delayed', 0, jobId)",
+    to: "native('EXISTS', KEYS[2])",
+    tests: found,
+  },
+  // Groups that were lost, parked, or not settled yet
+  {
+    file: `${ring}/enter.lua`,
+    from: "if native('HSETNX', base .. 'fair:idx', group, member) == 0 then",
+    to: "if native('HSETNX', base .. 'fair:idx', group, member) == 2 then",
+    tests: `${found} ${scheduler}`,
+  },
+  {
+    file: `${ring}/pick.lua`,
+    from: "  native('ZADD', base .. 'marker', 0, '0')\nend",
+    to: 'end',
+    tests: found,
+  },
+  {
+    file: `${ring}/take.lua`,
+    from: 'limits().announcePark(base)',
+    to: '',
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if meta[5] and isDue(meta[5]) then',
+    to: 'if false then',
+    tests: scheduler,
+  },
+  {
+    file: 'queues/fair/backend.ts',
+    from: "if (groupId !== '*') return;",
+    to: 'return;',
+    tests: `${limits} ${scheduler}`,
+  },
   // The lean twins
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if meta[1] then',
+    to: 'if false then',
+    tests: `${twins} ${scheduler}`,
+  },
   {
     file: 'queues/fair/lua/complete.lua',
     from: "native('SREM', base .. 'stalled', jobId)",
@@ -153,7 +229,19 @@ export const mutants: readonly Mutant[] = [
     file: 'workers/runtime/arbiter.ts',
     from: 'lane.pass += stride(lane)',
     to: 'lane.pass += 1',
-    tests: 'test/workers/runtime/arbiter',
+    tests: arbiter,
+  },
+  {
+    file: 'workers/runtime/arbiter.ts',
+    from: 'lane.pass = Math.max(lane.pass, this.#virtualTime)',
+    to: 'lane.pass = lane.pass + 0',
+    tests: arbiter,
+  },
+  {
+    file: 'workers/runtime/arbiter.ts',
+    from: 'lane.pass + lane.claims * stride(lane)',
+    to: 'lane.pass',
+    tests: arbiter,
   },
   {
     file: 'workers/runtime/outcome.ts',

@@ -26,6 +26,7 @@ export class Lab {
   readonly #connection: ReturnType<typeof connectionOptions>;
   readonly #opened: { close(): Promise<unknown> }[] = [];
   readonly #workers: Worker[] = [];
+  #producer: FlowProducer | undefined;
   readonly queueNames = new Set<string>();
 
   constructor(flavour: Flavour | BackendFactory<FairQueueBackend> = 'fair', redisUrl = testRedisUrl()) {
@@ -77,9 +78,11 @@ export class Lab {
 
   /** Adds flows in one call; every node without an id gets its name as id. */
   async addFlows(flows: FlowJob[]): Promise<JobNode[]> {
-    const producer = new FlowProducer({ connection: this.#connection, prefix: this.prefix }, this.#factory);
-    this.#opened.push(producer);
-    return producer.addBulk(flows.map(withIds));
+    if (!this.#producer) {
+      this.#producer = new FlowProducer({ connection: this.#connection, prefix: this.prefix }, this.#factory);
+      this.#opened.push(this.#producer);
+    }
+    return this.#producer.addBulk(flows.map(withIds));
   }
 
   async addFlow(flow: FlowJob): Promise<JobNode> {

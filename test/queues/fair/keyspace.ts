@@ -116,11 +116,12 @@ local READ = {
 }
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-  found[#found + 1] = { key, redis.call('PTTL', key), READ[redis.call('TYPE', key).ok](key) }
+  local isJob = string.find(key, ':%d+$') and not string.find(key, ':fair:', 1, true)
+  found[#found + 1] = isJob and { key, -1, {} } or { key, redis.call('PTTL', key), READ[redis.call('TYPE', key).ok](key) }
 end
 return found`;
 
-/** All keys that begin with `prefix`; streams without their entries. */
+/** All keys that begin with `prefix`; streams and hashes of jobs with numbers for ids without their content. */
 export async function snapshot(redis: Redis, prefix: string): Promise<Snapshot> {
   const found = (await redis.eval(SNAPSHOT, 0, escapeGlob(prefix))) as [string, number, string[]][];
   return new Map(found.map(([key, ttlMs, content]) => [key, { content, ttlMs }]));

@@ -152,10 +152,7 @@ class Walk {
     this.#model.jobs.delete(found.id);
     if (!fetch) return;
     const [fields, id] = Array.isArray(next) ? (next as [never, string]) : [];
-    this.#picked(
-      found.queue,
-      id && fields ? this.#worker(found.queue)['createJob'](fields, id) : undefined,
-    );
+    this.#picked(found.queue, id && fields ? this.#worker(found.queue)['createJob'](fields, id) : undefined);
   }
 
   async #move(

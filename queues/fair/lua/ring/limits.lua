@@ -157,9 +157,12 @@ end
 local function parkNow(use, due)
   local idx = use.base .. 'fair:idx'
   if native('HSETNX', idx, use.group, '') == 0 then
-    -- As in enterAt.
-    native('ZREM', use.base .. 'fair:ring', native('HGET', idx, use.group))
-    native('HSET', idx, use.group, '')
+    -- Its queue was lost, as in enterAt.
+    local member = native('HGET', idx, use.group)
+    local tag = native('ZSCORE', use.base .. 'fair:ring', member)
+    if tag then
+      leaveRing(use.base, use.group, member, tonumber(tag), due)
+    end
   end
   native('ZADD', use.base .. 'fair:park', due, use.group)
   announcePark(use.base)

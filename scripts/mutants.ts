@@ -158,7 +158,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/virtual.lua',
-    from: "and total(string.sub(key, 1, -3), false) > 0 then",
+    from: 'and total(string.sub(key, 1, -3), false) > 0 then',
     to: 'and false then',
     tests: 'test/queues/fair/keys.test',
   },

@@ -119,12 +119,19 @@ function ofStates(keys: Snapshot, model: SchedulerModel, queue: string, about: C
       .sort();
   const locked = model.in(queue, 'active').filter((job) => job.isLocked);
   const locks = [...keys.keys()].filter((key) => key.startsWith(base) && key.endsWith(':lock'));
+  const cancelled = model
+    .all('active', 'waiting', 'delayed')
+    .filter((job) => job.queue === queue && job.cancelAtMs !== null && job.hash === 'whole');
+  const cancels = pairs(at('fair:cancels'))
+    .map(first)
+    .filter((id) => !about.vanished.has(nameOf({ queue, id })));
   const superseded = new Set(pairs(at('fair:superseded')).map(first));
   return [
     ...differ('active', at('active').sort(), ids('active')),
     ...differ('delayed', pairs(at('delayed')).map(first).sort(), ids('delayed')),
     ...differ('waiting for children', pairs(at('waiting-children')).map(first).sort(), ids('children')),
     ...differ('locks', locks.sort(), locked.map((job) => `${base}${job.id}:lock`).sort()),
+    ...differ('asked to stop', cancels.sort(), cancelled.map((job) => job.id).sort()),
     ...differ(
       'superseded',
       ids('superseded').filter((id) => !superseded.has(id)),

@@ -31,7 +31,7 @@ export async function drain(walk: Walk, shard: Shard, step: Step): Promise<void>
     // A look at what was lost; without work nobody takes one.
     await step({ ...at, op: 'pick', queue, worker: 0, woken: false, skewMs: 0 });
   }
-  await step({ ...at, op: 'advance', ms: 100 * HOUR_MS });
+  await step({ ...at, op: 'advance', ms: 3000 * HOUR_MS });
   const keys = [...(await snapshot(shard.lab.redis, `${shard.lab.prefix}:`)).keys()];
   const left = keys.filter((key) => key.includes(':fair:') && !/::fair:(queues$|repaired:)/.test(key));
   if (left.length > 0) throw new Error(`when all is done these are left: ${JSON.stringify(left)}`);

@@ -154,6 +154,8 @@ export class SchedulerModel {
 
   /** Jobs that are due come to wait, in the order in which they are due. */
   promote(jobs: readonly SchedulerJob[]): void {
+    // Under way they are nowhere: one that is to supersede another of them does not meet it.
+    for (const job of jobs) job.state = 'new';
     for (const job of jobs) {
       this.#wait(job, false);
       if (job.hash === 'gone') job.hash = 'partial';

@@ -256,7 +256,7 @@ export class Walk {
     const parent = { id: found.id, queue: job.queueQualifiedName };
     const child = await this.#shard
       .queue(queue)
-      .add('child', {}, { parent, ignoreDependencyOnFailure: true });
+      .add('child', {}, { attempts: 50, parent, ignoreDependencyOnFailure: true });
     this.model.arrive(this.model.create({ id: child.id ?? '', queue, group: '' }, found));
     if (!(await job.moveToWaitingChildren(token))) throw new Error(`${found.id} does not wait for its child`);
     this.model.awaitChildren(found);
@@ -310,6 +310,8 @@ export class Walk {
   async #removeMany(operation: Named<'drain' | 'clean' | 'obliterate'>): Promise<void> {
     const { op, queue } = operation;
     const before = [...this.model.jobs.values()].filter((job) => job.state === 'children');
+    // Which of several parents comes to its key first is the server's secret.
+    if (op !== 'clean' && before.filter((job) => job.key !== '').length > 1) return;
     switch (op) {
       case 'drain': {
         await this.#shard.queue(queue).drain(operation.delayed);
@@ -329,7 +331,9 @@ export class Walk {
       }
       case 'obliterate':
         // BullMQ leaves parents that wait for children elsewhere, and gives their ids to new jobs.
-        if (this.model.in(queue, 'children').length > 0) return;
+        // Nor does it find what was lost.
+        if (this.model.in(queue, 'children', 'lost').length > 0 || this.model.flagsOf(queue).isDrifted)
+          return;
         await this.#shard.queue(queue).obliterate({ force: true });
         this.model.obliterate(queue);
         for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);
@@ -479,7 +483,8 @@ export class Walk {
       const indexed = new Set(pairs(keys.get(`${base}fair:idx`)?.content ?? []).map(([group]) => group));
       for (const group of flags.ghosts) if (!indexed.has(group)) flags.ghosts.delete(group);
       if (!keys.has(`${base}fair:n`)) flags.isDrifted = false;
-      if (flags.concurrency === null && keys.has(`${base}marker`)) this.#unmarked.delete(queue);
+      const marker = pairs(keys.get(`${base}marker`)?.content ?? []);
+      if (flags.concurrency === null && marker.some(([name]) => name === '0')) this.#unmarked.delete(queue);
     }
   }
 

@@ -8,7 +8,7 @@ import { Shard } from './scheduler-shard.ts';
 import { Walk } from './scheduler-walk.ts';
 
 const RUNS = Number(process.env.FC_RUNS ?? 20);
-const LENGTH = Number(process.env.FC_LENGTH ?? 80);
+const LENGTH = Number(process.env.FC_LENGTH ?? 160);
 const SEED = Number(process.env.FC_SEED ?? Math.trunc(Math.random() * 2 ** 31));
 
 const shards: Shard[] = [];

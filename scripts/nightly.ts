@@ -9,7 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const PROGRAMS = '50';
+const PROGRAMS = '100';
 const LENGTH = '200';
 /** Whatever happens: a batch takes minutes. */
 const BATCHES = 500;

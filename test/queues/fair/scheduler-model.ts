@@ -454,7 +454,8 @@ export class SchedulerModel {
 
   #overtaken(job: SchedulerJob): void {
     const { queue, group, key } = job;
-    if (key === '' || job.hash !== 'whole') return;
+    // Without their options nobody knows the limits any more.
+    if (key === '' || this.#ofKey(queue, group, key).some((each) => each.hash !== 'whole')) return;
     const running = this.#ofKey(queue, group, key).filter((each) => each.state === 'active');
     if (running.length >= Math.max(job.keyLimit, ...running.map((each) => each.keyLimit)))
       throw new Error(`${job.id} started beside ${running.length} of its key`);

@@ -466,13 +466,12 @@ export class Walk {
     const interrupted = [...this.model.interrupted].filter((name) => name.startsWith(`${queue}\n`));
     const groups = new Set(interrupted.map((name) => name.slice(queue.length + 1)));
     this.#watches.get(queue)?.contend(contenders, groups);
-    const before = this.#virtualTimes.get(queue) ?? -Infinity;
-    const now = state.ring[0]?.tag ?? (Object.keys(state.idx).length > 0 ? before : -Infinity);
-    const isNewPeriod = groups.size > 0 && state.ring.length <= 1;
+    // The only job that waits may leave and come back in one script: a new busy period, and nobody saw the end of the old.
+    const isNewPeriod = Object.keys(state.idx).every((group) => groups.has(group));
+    const before = isNewPeriod ? -Infinity : (this.#virtualTimes.get(queue) ?? -Infinity);
+    const now = state.ring[0]?.tag ?? before;
     this.#virtualTimes.set(queue, now);
-    return now >= before || now === -Infinity || isNewPeriod
-      ? []
-      : [`${queue}: time ran from ${before} to ${now}`];
+    return now >= before ? [] : [`${queue}: time ran from ${before} to ${now}`];
   }
 
   /** What was lost is forgotten when the queue looks at it, or is empty for a moment. */

@@ -105,3 +105,19 @@ test('a prioritized job that is handed back wakes a worker', async () => {
     expect(await lab.redis.zscore(marker, '0')).toBe('0');
   });
 });
+
+// Known: only the weights of a group's own, for all queues, are taken into account for what it owes while it is away.
+test.failing('a weight of all groups that is raised counts for one that is away, too', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await lab.backend(queue).setGroupLimits('*', { weight: 0.01 });
+    await queue.add('j', {}, inGroup('away'));
+    for (let i = 0; i < 30; i += 1) await queue.add('j', {}, inGroup('other'));
+    await take(worker);
+    await take(worker);
+    await lab.backend(queue).setGroupLimits('*', { weight: 1 });
+    await queue.add('away', {}, inGroup('away'));
+    const names = (await lab.pickAll('q', 10)).filter((name) => name === 'away');
+    expect(names).toEqual(['away']);
+  });
+});

@@ -29,6 +29,8 @@ export class Walk {
   readonly #running = new Map<string, { job: Job; token: string }>();
   readonly #watches = new Map(QUEUES.map((name) => [name as string, new ShareWatch()]));
   readonly #virtualTimes = new Map<string, number>();
+  /** The groups that had waiting jobs after the last step. */
+  readonly #indexed = new Map<string, string[]>();
   /** Queues whose marker nobody owes to set again: a worker that found nothing took it. */
   readonly #unmarked = new Set<string>();
   readonly #vanished = new Set<string>();
@@ -481,8 +483,11 @@ export class Walk {
     const interrupted = [...this.model.interrupted].filter((name) => name.startsWith(`${queue}\n`));
     const groups = new Set(interrupted.map((name) => name.slice(queue.length + 1)));
     this.#watches.get(queue)?.contend(contenders, groups);
-    // The only job that waits may leave and come back in one script: a new busy period, and nobody saw the end of the old.
-    const isNewPeriod = Object.keys(state.idx).every((group) => groups.has(group));
+    // All that waits may leave in one script in which others come: a new busy period, and nobody saw the end of the old.
+    const known = this.#indexed.get(queue) ?? [];
+    const indexed = Object.keys(state.idx);
+    const isNewPeriod = indexed.every((group) => groups.has(group) || !known.includes(group));
+    this.#indexed.set(queue, indexed);
     const before = isNewPeriod ? -Infinity : (this.#virtualTimes.get(queue) ?? -Infinity);
     const now = state.ring[0]?.tag ?? before;
     this.#virtualTimes.set(queue, now);

@@ -1,20 +1,23 @@
 import { randomUUID } from 'node:crypto';
-import { QueueKeys, raw2NextJobData, RedisQueueBackend } from 'bullmq';
-import type { IRedisClient, Job, KeepJobs, QueueBaseOptions, RedisConnection, WorkerOptions } from 'bullmq';
-import { fairVersion } from './connection.ts';
-import { decodePause, encodeLimits } from './group-limits.ts';
+import { QueueKeys } from 'bullmq';
+import type {
+  IRedisClient,
+  Job,
+  QueueBaseOptions,
+  RedisConnection,
+  RedisQueueBackend,
+  WorkerOptions,
+} from 'bullmq';
+import { fairVersion, guardKey } from './connection.ts';
+import type { ScriptRules } from './connection.ts';
+import { decodePause, decodeWeight, encodeLimits } from './group-limits.ts';
 import type { GroupLimits } from './group-limits.ts';
-import type { UnprioritizedPlace } from './scripts.ts';
+import { assertFitForFlow, groupOf } from './group-options.ts';
+import { LeanBackend } from './lean-backend.ts';
+import { fairScripts } from './scripts.ts';
 
 /** Queue options as the Redis backend has them. */
 export type RedisQueueOptions = QueueBaseOptions & { prefix?: string };
-
-/**
- * What a new job does when its key is taken: wait in order of arrival; be refused; take the place of those that wait; or
- * that and have those stopped that run.
- */
-export const KEY_STRATEGIES = ['queue', 'reject', 'replace-waiting', 'cancel-running'] as const;
-export type KeyStrategy = (typeof KEY_STRATEGIES)[number];
 
 /** Why a job of a group has not started; times in ms of Redis' clock. */
 export interface Explanation {
@@ -44,26 +47,19 @@ export interface Repairs {
   keys: number;
 }
 
-/** Jobs with keys per script when they are checked. */
+/** Jobs of a group in one queue; `blocked` ones are part of `waiting`. */
+export interface GroupCounts {
+  waiting: number;
+  blocked: number;
+  delayed: number;
+  active: number;
+}
+
+/** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
 /** Groups per script when the limits of `*` changed: about a millisecond each time. */
 const SETTLED_AT_ONCE = 50;
-
-/** What `complete.lua` answers for a job that is not plain. */
-const NOT_PLAIN = -200;
-const LEAN_PAUSE_MS = 100;
-
-/** What `reject.lua` answers for a job whose key is taken. */
-const KEY_BUSY = -120;
-
-/** A job with the strategy `reject` was not added, because its key is taken. */
-export class KeyBusyError extends Error {
-  constructor() {
-    super('Another job of this key runs or waits');
-    this.name = 'KeyBusyError';
-  }
-}
 
 /** What `fail-waiting.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
 const NOT_TO_FAIL = -100;
@@ -72,18 +68,19 @@ const NOT_TO_FAIL = -100;
  * BullMQ's Redis backend with a fair wait list. Each operation runs BullMQ's own script behind a prelude that keeps
  * waiting jobs per group (see `lua/ring/base.lua`); everything else is inherited.
  */
-export class FairQueueBackend extends RedisQueueBackend {
+export class FairQueueBackend extends LeanBackend {
   /** Slots that had to be mended so far; see {@link repairSlots}. */
   repairs = 0;
-  readonly #unprioritized: UnprioritizedPlace;
-  #leanAgainAt = 0;
+  readonly #rules: ScriptRules;
+  /** Of each script; empty where none names a further one. */
+  readonly #keyCounts: ReadonlyMap<string, number>;
 
   constructor(
     connection: RedisConnection,
     name: string,
     opts: QueueBaseOptions,
     blockingConnection: RedisConnection | undefined,
-    unprioritized: UnprioritizedPlace,
+    rules: ScriptRules,
     ownsConnection = true,
   ) {
     const queueKeys = new QueueKeys((opts as RedisQueueOptions).prefix);
@@ -96,8 +93,10 @@ export class FairQueueBackend extends RedisQueueBackend {
       blockingConnection,
       ownsConnection,
     );
-    this.#unprioritized = unprioritized;
-    this.version = fairVersion(this.version, unprioritized);
+    this.#rules = rules;
+    const scripts = rules.guarded ? fairScripts(rules.unprioritized) : [];
+    this.#keyCounts = new Map(scripts.map((script) => [script.name, script.keys]));
+    this.version = fairVersion(this.version, rules.unprioritized);
   }
 
   /** A sibling for another queue over the same connections, as BullMQ's flows need it; it is fair as well. */
@@ -108,39 +107,35 @@ export class FairQueueBackend extends RedisQueueBackend {
       queueName,
       opts,
       this.blockingConnection,
-      this.#unprioritized,
+      this.#rules,
       false,
     );
   }
 
-  // Every way in for a job. A wrong group is refused before any script runs: later it would only be a job that is lost.
-
-  override addJob(...args: Parameters<RedisQueueBackend['addJob']>): Promise<string> {
-    assertGroup(args[0].opts);
-    return super.addJob(...args);
+  /** Every call of a script. */
+  override execCommand(
+    ...[client, command, args]: Parameters<RedisQueueBackend['execCommand']>
+  ): ReturnType<RedisQueueBackend['execCommand']> {
+    const keys = this.#keyCounts.get(command);
+    if (keys === undefined) return super.execCommand(client, command, args);
+    const given = args as unknown[];
+    const guard = guardKey(String(given[0]));
+    return super.execCommand(client, command, [...given.slice(0, keys), guard, ...given.slice(keys)]);
   }
 
-  /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */
-  override async addJobs(...args: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
-    for (const entry of args[0]) assertGroup(entry.job.opts);
-    const ids: (string | number)[] = await super.addJobs(...args);
-    return ids.map((id) => (id === KEY_BUSY ? '' : String(id)));
-  }
+  // The other ways in for a job, see LeanBackend: a wrong group is refused before any script runs.
 
   override addFlow(
     ...args: Parameters<RedisQueueBackend['addFlow']>
   ): ReturnType<RedisQueueBackend['addFlow']> {
-    for (const entry of args[0]) {
-      assertGroup(entry.jobData.opts);
-      assertNotRejecting(entry.jobData.opts);
-    }
+    for (const entry of args[0]) assertFitForFlow(entry.jobData.opts);
     return super.addFlow(...args);
   }
 
   override addJobScheduler(
     ...args: Parameters<RedisQueueBackend['addJobScheduler']>
   ): ReturnType<RedisQueueBackend['addJobScheduler']> {
-    assertGroup(args[3]);
+    groupOf(args[3]);
     return super.addJobScheduler(...args);
   }
 
@@ -149,70 +144,14 @@ export class FairQueueBackend extends RedisQueueBackend {
     ...args: Parameters<RedisQueueBackend['moveStalledJobsToWait']>
   ): ReturnType<RedisQueueBackend['moveStalledJobsToWait']> {
     const stalled = await super.moveStalledJobsToWait(...args);
+    // Some at a time; the mark by which it is done once per interval says when there are more.
+    const client = await this.queue.client;
+    while ((await client.get(this.toKey('stalled-check'))) === 'more')
+      stalled.push(...(await super.moveStalledJobsToWait(...args)));
     const { stalledInterval = 30_000 } = this.queue.opts as WorkerOptions;
     const { released, adopted, keys } = await this.#repair(Math.ceil(stalledInterval / 2));
     this.repairs += released + adopted + keys;
     return stalled;
-  }
-
-  /**
-   * The hot path: a plain job, most of the time, is completed by one lean script; see complete.lua. One that turns out not
-   * to be plain goes BullMQ's way, and others with it for a moment: what made it so (delayed jobs that are due, a limit on
-   * the queue) lasts.
-   */
-  override async moveToCompleted(
-    ...args: Parameters<RedisQueueBackend['moveToCompleted']>
-  ): ReturnType<RedisQueueBackend['moveToCompleted']> {
-    const [job, returnValue, removeOnComplete, token, fetchNext] = args;
-    const keep = this.#keepsPlainly(removeOnComplete);
-    const finishedOn = Date.now();
-    if (keep === null || token === '0' || !isPlain(job) || finishedOn < this.#leanAgainAt)
-      return super.moveToCompleted(...args);
-    const { opts, closing } = this.queue;
-    const { lockDuration, name = '' } = opts as { lockDuration?: number; name?: string };
-    const client = await this.queue.client;
-    const result: unknown = await this.execCommand(client, 'complete', [
-      this.toKey(''),
-      job.id,
-      finishedOn,
-      // As BullMQ stores what has no JSON.
-      JSON.stringify(returnValue) ?? 'null',
-      token,
-      keep,
-      fetchNext && !closing ? 1 : 0,
-      lockDuration ?? 0,
-      name,
-    ]);
-    if (result === NOT_PLAIN) {
-      this.#leanAgainAt = finishedOn + LEAN_PAUSE_MS;
-      return super.moveToCompleted(...args);
-    }
-    if (typeof result === 'number' && result < 0)
-      throw this.finishedErrors({
-        code: result,
-        jobId: job.id ?? '',
-        command: 'moveToFinished',
-        state: 'active',
-      });
-    return { result: raw2NextJobData(result as unknown[]), finishedOn };
-  }
-
-  /** 0 to remove a completed job, -1 to keep it; null for all other rules, and where BullMQ has more to do at a finish. */
-  #keepsPlainly(removeOnComplete: boolean | number | KeepJobs): number | null {
-    const opts = this.queue.opts as WorkerOptions;
-    if (opts.metrics?.maxDataPoints || opts.limiter) return null;
-    const { count, age, ...others } = this.getKeepJobs(removeOnComplete, opts.removeOnComplete) as {
-      count?: number;
-      age?: number;
-    };
-    if (age || Object.keys(others).length > 0) return null;
-    return count === 0 || count === -1 ? count : null;
-  }
-
-  override finishedErrors(
-    ...args: Parameters<RedisQueueBackend['finishedErrors']>
-  ): ReturnType<RedisQueueBackend['finishedErrors']> {
-    return args[0].code === KEY_BUSY ? new KeyBusyError() : super.finishedErrors(...args);
   }
 
   override async isJobInState(state: string, jobId: string): Promise<boolean> {
@@ -252,6 +191,19 @@ export class FairQueueBackend extends RedisQueueBackend {
     const client = await this.queue.client;
     const [own, others] = await client.hmget(`${this.redisPrefix}::fair:limits`, groupId, '*');
     return decodePause(own ?? null, others ?? null);
+  }
+
+  /** The weights that hold for groups over all queues, in the order of the ids. */
+  async getGroupWeights(groupIds: readonly string[]): Promise<number[]> {
+    const client = await this.queue.client;
+    const [others = null, ...own] = await client.hmget(`${this.redisPrefix}::fair:limits`, '*', ...groupIds);
+    return groupIds.map((_, place) => decodeWeight(own[place] ?? null, others));
+  }
+
+  /** What decides about the jobs of a group that wait in this queue, as of now. */
+  explainGroup(groupId: string): Promise<Explanation> {
+    // No job has an empty id, so what the script says of a job is just not there.
+    return this.explainWaiting(groupId, '');
   }
 
   /** What decides about a waiting job of a group, as of now. */
@@ -295,17 +247,40 @@ export class FairQueueBackend extends RedisQueueBackend {
     return found;
   }
 
-  /**
-   * How many jobs of a group wait in this queue, prioritized ones and those that others of their key block included;
-   * delayed ones are not counted.
-   */
+  /** How many jobs of a group wait in this queue, prioritized and blocked ones included; delayed ones are not counted. */
   async countWaitingInGroup(groupId: string): Promise<number> {
+    const { waiting } = await this.countGroup(groupId);
+    return waiting;
+  }
+
+  /**
+   * The jobs of a group in this queue by state. Those `blocked` wait for others of their key and are counted among
+   * the waiting ones, too.
+   */
+  async countGroup(groupId: string): Promise<GroupCounts> {
     const client = await this.queue.client;
-    const [queued, blocked] = await Promise.all([
+    const [queued, blocked, delayed, active] = await Promise.all([
       client.zcard(this.toKey(`fair:q::${groupId}`)),
       client.hget(this.toKey('fair:kb'), groupId),
+      client.hget(this.toKey('fair:d'), groupId),
+      this.#countActive(client, groupId),
     ]);
-    return queued + Number(blocked ?? 0);
+    return {
+      waiting: queued + Number(blocked ?? 0),
+      blocked: Number(blocked ?? 0),
+      delayed: Number(delayed ?? 0),
+      active,
+    };
+  }
+
+  async #countActive(client: IRedisClient, groupId: string): Promise<number> {
+    let total = 0;
+    for (let from = 0; ; from += LOOKED_AT_ONCE) {
+      const args = [this.toKey('active'), this.toKey(''), groupId, from, from + LOOKED_AT_ONCE - 1];
+      const reply = (await this.execCommand(client, 'countActive', args)) as [number, number];
+      total += reply[0];
+      if (reply[1] < LOOKED_AT_ONCE) return total;
+    }
   }
 
   /** The ids of a group's waiting jobs in the order in which they will run; `start` and `end` inclusive, from 0. */
@@ -400,31 +375,4 @@ export class FairQueueBackend extends RedisQueueBackend {
     if (code < 0) throw this.finishedErrors({ code, jobId: job.id ?? '', command, state: 'waiting' });
     return true;
   }
-}
-
-/** Whether nothing that is known of the job here keeps it from a lean finish. */
-function isPlain(job: object): boolean {
-  const { parentKey, deduplicationId } = job as { parentKey?: string; deduplicationId?: string };
-  return !parentKey && !deduplicationId;
-}
-
-/** @throws TypeError when the option `group` is there and not what {@link GroupOptions} says */
-function assertGroup(options: object | undefined): void {
-  const group = (options as { group?: Record<string, unknown> | null } | undefined)?.group;
-  if (group === undefined) return;
-  const { id, key, keyLimit = 1, keyStrategy = 'queue' } = group ?? {};
-  if (typeof id !== 'string') throw new TypeError('The job option group must be { id: string }');
-  if (key === undefined && (group?.['keyLimit'] ?? group?.['keyStrategy']) !== undefined)
-    throw new TypeError('group.keyLimit and group.keyStrategy need a group.key');
-  if (key !== undefined && typeof key !== 'string') throw new TypeError('group.key must be a string');
-  if (!Number.isSafeInteger(keyLimit) || Number(keyLimit) < 1)
-    throw new TypeError('group.keyLimit must be a whole number from 1');
-  if (!KEY_STRATEGIES.includes(keyStrategy as KeyStrategy))
-    throw new TypeError(`group.keyStrategy must be one of ${KEY_STRATEGIES.join(', ')}`);
-}
-
-/** @throws TypeError for a job of a flow that could be refused only after others of it are in */
-function assertNotRejecting(options: object | undefined): void {
-  const { group } = (options ?? {}) as { group?: { keyStrategy?: string } };
-  if (group?.keyStrategy === 'reject') throw new TypeError('group.keyStrategy cannot be reject in a flow');
 }

@@ -12,12 +12,14 @@ export interface QueueLimits {
   /** Jobs that may be active at once; null = no limit. 0 holds everything. */
   maxRunning?: number | null | undefined;
   rate?: GroupRate | null | undefined;
+  /** Beside what a job costs when it starts, each so many ms that it ran count as one job more; null = they do not. */
+  chargeRunMs?: number | null | undefined;
 }
 
 export interface GroupLimits extends QueueLimits {
   /** Whether the group starts nothing until it is resumed. */
   paused?: boolean;
-  /** What holds in single queues beside the rest; a weight there holds instead of the group's own. */
+  /** What holds in single queues beside the rest; a weight or charge there holds instead of the group's own. */
   queues?: Record<string, QueueLimits>;
 }
 
@@ -29,6 +31,7 @@ interface StoredLimits {
   t?: number;
   u?: number;
   i?: number;
+  c?: number;
   q?: Record<string, StoredLimits>;
 }
 
@@ -45,7 +48,7 @@ export function encodeLimits(limits: GroupLimits): string {
   return Object.keys(rest).length === 0 ? String(w) : JSON.stringify({ w, ...rest });
 }
 
-function encodeQueueLimits({ weight, maxRunning, rate }: QueueLimits): StoredLimits {
+function encodeQueueLimits({ weight, maxRunning, rate, chargeRunMs }: QueueLimits): StoredLimits {
   const stored: StoredLimits = {};
   if (weight !== undefined) stored.w = within('weight', weight, 0.001, 1000);
   if (maxRunning != null) stored.m = whole('maxRunning', maxRunning, 0);
@@ -55,6 +58,7 @@ function encodeQueueLimits({ weight, maxRunning, rate }: QueueLimits): StoredLim
     stored.e = periodUs / limit;
     stored.t = stored.e * (whole('rate.burst', rate.burst ?? 1, 1) - 1);
   }
+  if (chargeRunMs != null) stored.c = whole('chargeRunMs', chargeRunMs, 1);
   return stored;
 }
 
@@ -77,6 +81,13 @@ export function decodePause(own: string | null, others: string | null): number |
   const ends = [entry.u, entry.i === undefined ? undefined : decoded(others).u].map(endOf);
   const until = Math.max(...ends);
   return until > Date.now() ? until : null;
+}
+
+/** The weight of a group with the entry `own`, beside the entry `others` of `*`. */
+export function decodeWeight(own: string | null, others: string | null): number {
+  const entry = own === null || decoded(own).i !== undefined ? others : own;
+  if (entry === null) return 1;
+  return Number(entry.startsWith('{') ? (decoded(entry).w ?? 1) : entry);
 }
 
 /** A stored end of a pause in ms; 0 when there is none. */

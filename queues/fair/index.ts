@@ -1,23 +1,16 @@
 import { createIORedisClient, isIRedisClient } from 'bullmq';
 import type { BackendFactory, IRedisClient, JobsOptions, QueueBaseOptions, RedisConnection } from 'bullmq';
 import { FairQueueBackend } from './backend.ts';
-import type { KeyStrategy, RedisQueueOptions } from './backend.ts';
+import type { RedisQueueOptions } from './backend.ts';
 import { fairConnection } from './connection.ts';
+import type { GroupOptions } from './group-options.ts';
 import type { UnprioritizedPlace } from './scripts.ts';
 
-export { FairQueueBackend, KeyBusyError } from './backend.ts';
-export type { Explanation } from './backend.ts';
+export { FairQueueBackend } from './backend.ts';
+export { KeyBusyError } from './group-options.ts';
+export type { GroupOptions } from './group-options.ts';
+export type { Explanation, GroupCounts } from './backend.ts';
 export type { GroupLimits, GroupRate, QueueLimits } from './group-limits.ts';
-
-/** The option by which a job joins a group; a job without it belongs to the group of all ungrouped jobs. */
-export interface GroupOptions {
-  id: string;
-  /** Jobs of a group with the same key run one after the other in order of arrival, `keyLimit` (1) at a time. */
-  key?: string;
-  keyLimit?: number;
-  /** `queue` unless given; `reject` throws {@link KeyBusyError}. The last two need {@link FairQueueBackend.getDueCancels}. */
-  keyStrategy?: KeyStrategy;
-}
 
 /** BullMQ's job options with a group. */
 export type FairJobsOptions = JobsOptions & { group?: GroupOptions };
@@ -35,15 +28,17 @@ export interface FairBackendOptions {
  */
 export function createFairBackend(options: FairBackendOptions = {}): BackendFactory<FairQueueBackend> {
   const unprioritized = options.unprioritized ?? 'first';
-  const Connection = fairConnection(unprioritized);
-  return (name, opts, { blocking = false, withBlockingConnection = false } = {}) =>
-    new FairQueueBackend(
+  return (name, opts, { blocking = false, withBlockingConnection = false } = {}) => {
+    const rules = { unprioritized, guarded: clientOf(opts)?.isCluster === true };
+    const Connection = fairConnection(rules);
+    return new FairQueueBackend(
       connect(Connection, opts, blocking),
       name,
       opts,
       withBlockingConnection ? connectBlocking(Connection, name, opts) : undefined,
-      unprioritized,
+      rules,
     );
+  };
 }
 
 /** The main connection: a caller's client is shared, but for a consumer that blocks on it, which gets a copy. */

@@ -4,11 +4,9 @@ import { createRequire } from 'node:module';
 /**
  * How the Lua of the fair backend is put together.
  *
- * Every script is BullMQ's own, unchanged, behind a prelude: `ring/` (the scheduler) and `virtual.lua` (the shadow of
- * redis.call). The hot ones have a lean twin in front, which serves the plain case and falls through for everything
- * else; only the parts of the ring that it needs stand before it, as each function of a prelude costs every call:
- *
- *   bands | [lean twin, and the parts of the ring it needs] | the rest of the ring | virtual.lua | BullMQ's script
+ * Every script of BullMQ's is its own, unchanged, behind a prelude: `ring/` (the scheduler) and `virtual.lua` (the shadow
+ * of redis.call). The hot operations have lean scripts beside them, which serve the plain case and refuse the others; only
+ * the parts of the ring that they need stand before them, as each function of a prelude costs every call.
  */
 
 /** A script as BullMQ's RedisConnection defines it: `keys` is the number of KEYS. */
@@ -68,16 +66,7 @@ const RING = [
   'ring/pick',
 ];
 
-const ADD = ['add', 'ring/base', 'limits', 'keys', 'ring/enter', 'ring/replace', 'add-place', 'reject'];
-
-/** A script's lean twin behind the parts of the ring that it needs. */
-const leanTwins: Record<string, string[]> = {
-  addStandardJob: ADD,
-  addPrioritizedJob: ADD,
-  moveToActive: ['ring/base', 'limits', 'ring/pick', 'claim', 'start'],
-};
-
-/** Other scripts that add a job; it may have to be refused. */
+/** BullMQ's scripts that add a job; it may have to be refused. */
 const REFUSING = new Set(['addStandardJob', 'addPrioritizedJob', 'addDelayedJob', 'addParentJob']);
 
 /**
@@ -102,25 +91,18 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
   obliterate: 'remove',
 };
 
-/** The two adds have the same KEYS in another order. */
-const keysOfAdds: Record<string, string> = {
-  addStandardJob: 'local META, ID, EVENTS, MARKER, PC = KEYS[3], KEYS[4], KEYS[8], KEYS[9], nil',
-  addPrioritizedJob: 'local META, ID, EVENTS, MARKER, PC = KEYS[2], KEYS[3], KEYS[8], KEYS[1], KEYS[9]',
-};
-
 const part = (name: string): string => ({ limits, keys })[name] ?? lua(name);
 
 const composed = new Map<UnprioritizedPlace, Script[]>();
 
-/** All scripts of the fair backend: BullMQ's under their own names, and some of its own. */
+/** All scripts of the fair backend: BullMQ's under their own names, and those of its own. */
 export function fairScripts(unprioritized: UnprioritizedPlace): Script[] {
-  const scripts = composed.get(unprioritized) ?? composeScripts(unprioritized, leanTwins);
+  const scripts = composed.get(unprioritized) ?? composeScripts(unprioritized);
   composed.set(unprioritized, scripts);
   return scripts;
 }
 
-/** The same, put together anew; with no twins every operation is BullMQ's own script over the virtual wait list. */
-export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<string, string[]>): Script[] {
+function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
   const stock = stockScripts();
   const finish = stock.get('moveToFinished');
   if (!finish)
@@ -128,18 +110,27 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
 
   const script = (name: string, keyCount: number, parts: string[], last = ''): Script => {
     const rule = `local KEY_RULE = '${keyRules[name] ?? 'keep'}'`;
-    const content = [bands[unprioritized], rule, keysOfAdds[name] ?? '', ...parts.map(part), last].join('\n');
+    const content = [bands[unprioritized], rule, ...parts.map(part), last].join('\n');
     return { name, keys: keyCount, content };
   };
   const bullmq = [...stock.values()].filter(({ name }) => !name.startsWith('relay'));
   return [
     ...bullmq.map(({ name, keys: keyCount, content }) => {
-      const twin = twins[name] ?? [];
-      const rest = RING.filter((part) => !twin.includes(part));
-      const refusal = REFUSING.has(name) && !twin.includes('reject') ? ['reject'] : [];
+      const refusal = REFUSING.has(name) ? ['reject'] : [];
       const first = name === 'obliterate' ? ['obliterate-superseded'] : refusal;
-      return script(name, keyCount, [...twin, ...rest, ...first, 'virtual'], content);
+      return script(name, keyCount, [...RING, ...first, 'virtual'], content);
     }),
+    script('add', 1, [
+      'add',
+      'ring/base',
+      'limits',
+      'keys',
+      'ring/enter',
+      'ring/replace',
+      'ring/options',
+      'add-place',
+    ]),
+    script('start', 1, ['ring/base', 'limits', 'ring/pick', 'claim', 'start']),
     script('complete', 1, ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'complete']),
     script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
@@ -148,8 +139,9 @@ export function composeScripts(unprioritized: UnprioritizedPlace, twins: Record<
     script('setLimits', 2, [...RING, 'set-limits']),
     script('settleGroups', 1, [...RING, 'settle-groups']),
     script('countWaiting', 1, ['ring/base', 'count-waiting']),
+    script('countActive', 1, ['ring/options', 'count-active']),
     script('repairKeys', 1, [...RING, 'repair-keys']),
     script('repairSlots', 1, [...RING, 'repair-slots']),
-    script('runnableWeight', 1, [...RING, 'runnable-weight']),
+    script('runnableWeight', 1, ['ring/base', 'runnable-weight']),
   ];
 }

@@ -9,7 +9,7 @@
  * - `startEmbeddedRedis()` from src/demo: a server of the test's own, for outages, other settings and commandstats.
  */
 import { randomBytes } from 'node:crypto';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 
 /** Databases below this one are those of the jest workers; database 0 holds the counter of the others. */
 const FIRST_FRESH_DATABASE = 64;
@@ -33,6 +33,12 @@ export async function freshRedisUrl(): Promise<string> {
   } finally {
     redis.disconnect();
   }
+}
+
+/** All keys that match, those of a cluster from each of its nodes. */
+export async function keysOf(redis: Redis | Cluster, pattern: string): Promise<string[]> {
+  const nodes = redis instanceof Cluster ? redis.nodes('master') : [redis];
+  return (await Promise.all(nodes.map((node) => node.keys(pattern)))).flat();
 }
 
 function serverUrl(): string {

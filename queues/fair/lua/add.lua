@@ -1,59 +1,73 @@
 --[[
-  The lean twin of BullMQ's addStandardJob and addPrioritizedJob for the plain case: no parent, no deduplication, no
-  scheduler, no key, not lifo, in a queue without a concurrency limit. Everything else falls through (`break`) to BullMQ's own
-  script, which follows; nothing has been written then.
+  add: a lean addStandardJob and addPrioritizedJob for the plain case: no parent, no deduplication, no scheduler, not lifo,
+  and of the strategies of keys only `queue`. The caller knows all of that; it runs BullMQ's own script for the others.
 
-  Effects and events are BullMQ's: the job's hash, `added` and `waiting` events. The marker is set when the group had
-  nothing waiting; otherwise it is there already, or on its way with the worker that took it.
+  Effects and events are BullMQ's: the job's hash, `added` and `waiting` events. The marker is set when nothing could run
+  before; otherwise it is there already, or on its way with the worker that took it.
 
-  No functions here: building the ring's would cost a tenth of the call. A job that is its group's first, or that is
-  in its queue already, is left in `unplaced` to add-place.lua, behind them.
+  KEYS[1] <base>; the others are made of it, since sending nine costs the client more than making them costs here
+  ARGV[1] job id, '' for the next number   ARGV[2] name   ARGV[3] timestamp   ARGV[4] data, JSON   ARGV[5] options, JSON
+  ARGV[6] priority, 0 for none   ARGV[7] delay as BullMQ stores it   ARGV[8] group   ARGV[9] key, if it has one
+  Returns the job id; -200, and nothing has been written, when there is a job with that id.
 
-  KEYS by constants of scripts.ts: META, ID, EVENTS, MARKER, PC (nil for a job without priority). Returns the job id.
-  Cost: 8 calls, one more for a prioritized job and for a custom id; a group that enters the ring costs 6 more.
+  No functions here: building the ring's would cost a tenth of the call. What needs them (the group's first job, a key
+  that is taken, an id that is in its queue already) is left in `unplaced` to add-place.lua, behind them.
+  Cost: 8 calls, one more for a custom id, three more for a key that is free; a group that enters the ring costs 6 more.
 ]]
-local unplaced
-repeat
-  local args, opts = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[3])
-  if args[5] or args[6] or args[8] or opts['de'] or opts['lifo'] then
-    break
-  end
-  local group = type(opts['group']) == 'table' and opts['group']
-  if group and group['key'] then
-    break
-  end
-  local meta = native('HMGET', META, 'paused', 'concurrency', 'opts.maxLenEvents')
-  if meta[2] or not meta[3] then
-    break
-  end
-  local base, jobId = args[1], args[2]
-  if jobId ~= '' and native('EXISTS', base .. jobId) == 1 then
-    break
-  end
-  local number = native('INCR', ID)
-  if jobId == '' then
-    jobId = string.format('%d', number)
-  end
-  local priority = opts['priority'] or 0
-  native('HSET', base .. jobId, 'name', args[3], 'data', ARGV[2], 'opts', cjson.encode(opts), 'timestamp', args[4],
-    'delay', opts['delay'] or 0, 'priority', priority)
-  native('XADD', EVENTS, '*', 'event', 'added', 'jobId', jobId, 'name', args[3])
+local base, jobId, group, key = KEYS[1], ARGV[1], ARGV[8], ARGV[9]
+local jobKey, eventsKey, unplaced = base .. jobId, base .. 'events', nil
+local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents')
+local maxLenEvents = meta[3]
+if jobId ~= '' and native('EXISTS', jobKey) == 1 or (key and jobId ~= '' and native('HEXISTS', base .. 'fair:kj', jobId) == 1) then
+  return -200
+end
+if not maxLenEvents then
+  maxLenEvents = 10000
+  native('HSET', base .. 'meta', 'opts.maxLenEvents', maxLenEvents)
+end
+local number = native('INCR', base .. 'id')
+if jobId == '' then
+  jobId = string.format('%d', number)
+  jobKey = base .. jobId
+end
 
-  group = group and type(group['id']) == 'string' and group['id'] or ''
-  local score
-  if PC then
-    score = math.min(priority * 0x100000000 + native('INCR', PC) % 0x100000000, HIGHEST)
-    native('HINCRBY', base .. 'fair:n', 'p', 1)
-  else
-    score = ORIGIN + native('HINCRBY', base .. 'fair:n', 'i', 1)
+local score
+if ARGV[6] ~= '0' then
+  score = math.min(ARGV[6] * 0x100000000 + native('INCR', base .. 'pc') % 0x100000000, HIGHEST)
+  native('HINCRBY', base .. 'fair:n', 'p', '1')
+else
+  score = ORIGIN + native('HINCRBY', base .. 'fair:n', 'i', '1')
+end
+
+-- A free key is taken at once; the job's hash says so, for complete.lua.
+local holds
+if key then
+  local name = #group .. ':' .. group .. key
+  if native('EXISTS', base .. 'fair:kh::' .. name, base .. 'fair:kw::' .. name) == 0 then
+    holds = name
+    native('HSET', base .. 'fair:kj', jobId, 'h:' .. name)
+    native('SADD', base .. 'fair:kh::' .. name, jobId)
   end
-  local q = base .. 'fair:q::' .. group
-  local isNew = native('ZADD', q, 'NX', score, jobId) == 1
-  if not isNew or native('ZCARD', q) == 1 then
-    unplaced = { base = base, group = group, jobId = jobId, score = score, isNew = isNew, paused = meta[1] }
-  end
-  native('XADD', EVENTS, 'MAXLEN', '~', meta[3], '*', 'event', 'waiting', 'jobId', jobId)
-  if not unplaced then
-    return jobId
-  end
-until true
+end
+
+if holds then
+  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3], 'delay', ARGV[7],
+    'priority', ARGV[6], 'fk', holds)
+else
+  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3], 'delay', ARGV[7],
+    'priority', ARGV[6])
+end
+native('XADD', eventsKey, '*', 'event', 'added', 'jobId', jobId, 'name', ARGV[2])
+
+local q = base .. 'fair:q::' .. group
+if key and not holds then
+  unplaced = 'blocked'
+elseif native('ZADD', q, 'NX', score, jobId) == 0 then
+  unplaced = 'again'
+elseif native('ZCARD', q) == 1 then
+  unplaced = 'first'
+end
+native('XADD', eventsKey, 'MAXLEN', '~', maxLenEvents, '*', 'event', 'waiting', 'jobId', jobId)
+if not unplaced then
+  return jobId
+end

@@ -6,21 +6,35 @@
   to the caller, and the changed fields are patched into the reply instead of read back.
 
   Returns { job fields, job id, 0, 0 } and, if more jobs are waiting, how many the ring has given since it was last
-  empty; nil when nothing is waiting. Cost: 5 calls for the pick, 5 for the claim.
+  empty; nil when nothing is waiting. Cost: 5 calls for the pick, 5 for the claim. `worker` is its name or ''.
 ]]
-local function claimNext(base, activeKey, eventsKey, timestamp, opts)
-  local jobId, taken = pick(base)
+local claimed -- the job's fields, as the pick has read them
+
+local function valueOf(name)
+  for i = 1, #claimed, 2 do
+    if claimed[i] == name then
+      return claimed[i + 1]
+    end
+  end
+end
+
+local function costOf(jobKey, more)
+  claimed = native('HGETALL', jobKey)
+  return costIn(valueOf('opts')), more and valueOf('defa')
+end
+
+local function claimNext(base, timestamp, worker, token, lockDuration)
+  local jobId, taken, slot = pick(base, costOf)
   if not jobId then
     return nil
   end
-  local jobKey = base .. jobId
-  native('LPUSH', activeKey, jobId)
-  if opts['token'] ~= '0' then
-    native('SET', jobKey .. ':lock', opts['token'], 'PX', opts['lockDuration'])
+  local jobKey, fields = base .. jobId, claimed
+  native('LPUSH', base .. 'active', jobId)
+  if token ~= '0' then
+    native('SET', jobKey .. ':lock', token, 'PX', lockDuration)
   end
-  native('XADD', eventsKey, '*', 'event', 'active', 'jobId', jobId, 'prev', 'waiting')
+  native('XADD', base .. 'events', '*', 'event', 'active', 'jobId', jobId, 'prev', 'waiting')
 
-  local fields = native('HGETALL', jobKey)
   local atProcessedOn, atStarts, atName
   for i = 1, #fields, 2 do
     local field = fields[i]
@@ -33,17 +47,42 @@ local function claimNext(base, activeKey, eventsKey, timestamp, opts)
     end
   end
   local starts = string.format('%d', atStarts and fields[atStarts + 1] + 1 or 1)
-  local name = opts['name']
-  if name then
-    native('HSET', jobKey, 'processedOn', timestamp, 'ats', starts, 'pb', name)
-    atName = atName or #fields + 1
-    fields[atName], fields[atName + 1] = 'pb', name
-  else
-    native('HSET', jobKey, 'processedOn', timestamp, 'ats', starts)
+  local written = { 'processedOn', timestamp, 'ats', starts }
+  if slot then
+    written[5], written[6] = 'slot', slot
   end
+  if worker ~= '' then
+    written[#written + 1], written[#written + 2] = 'pb', worker
+    atName = atName or #fields + 1
+    fields[atName], fields[atName + 1] = 'pb', worker
+  end
+  native('HSET', jobKey, unpack(written))
   atProcessedOn = atProcessedOn or #fields + 1
   fields[atProcessedOn], fields[atProcessedOn + 1] = 'processedOn', timestamp
   atStarts = atStarts or #fields + 1
   fields[atStarts], fields[atStarts + 1] = 'ats', starts
   return { fields, jobId, 0, 0 }, taken
+end
+
+-- BullMQ keeps the time of a delayed job as ms * 4096 + n.
+local function isDelayedDue(score, timestamp)
+  return score <= (timestamp + 1) * 0x1000 - 1
+end
+
+-- The score of the next delayed job. `meta` has the field fair:delayed while there may be one, which spares the others the question.
+local function nextDelayedOf(base)
+  local score = tonumber(native('ZRANGE', base .. 'delayed', '0', '0', 'WITHSCORES')[2])
+  if not score then
+    native('HDEL', base .. 'meta', 'fair:delayed')
+  end
+  return score
+end
+
+-- When a delayed job or a parked group may run next, in ms of the caller's clock; nil when nothing waits for a time.
+local function nextStart(base, timestamp, delayed)
+  local due = delayed and delayed / 0x1000
+  if native('EXISTS', base .. 'fair:park') == 1 then
+    return limits().nextDue(base, timestamp, due)
+  end
+  return due
 end

@@ -7,7 +7,7 @@
 ]]
 local time = native('TIME')
 local found = {
-  native('ZRANGE', KEYS[1], 0, ARGV[2] - 1),
+  native('ZRANGE', KEYS[1], '0', ARGV[2] - 1),
   native('ZRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000), 'LIMIT', 0, ARGV[2]),
 }
 local due = { {}, {} }

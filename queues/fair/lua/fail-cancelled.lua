@@ -15,11 +15,11 @@ if not due or due > time[1] * 1000 + time[2] / 1000 then
 end
 native('ZREM', base .. 'fair:cancels', jobId)
 if not native('LPOS', KEYS[2], jobId) then
-  if native('ZREM', base .. 'delayed', jobId) == 0
-    and not take(base, groupOfOptions(native('HGET', base .. jobId, 'opts')) or '', jobId) then
+  local group = groupOfOptions(native('HGET', base .. jobId, 'opts')) or ''
+  if not takeDelayed(base, group, jobId) and not take(base, group, jobId) then
     return NOT_CANCELLED
   end
   native('LPUSH', KEYS[2], jobId)
-  native('HINCRBY', base .. jobId, 'atm', -1)
+  native('HINCRBY', base .. jobId, 'atm', '-1')
 end
 native('SET', base .. jobId .. ':lock', cmsgpack.unpack(ARGV[8])['token'])

@@ -13,13 +13,14 @@ local base, jobId = ARGV[7], ARGV[1]
 if native('EXISTS', base .. jobId) == 0 then
   return NOT_WAITING
 end
-local found = native('ZREM', base .. 'delayed', jobId) == 1
+local group = groupOfOptions(native('HGET', base .. jobId, 'opts')) or ''
+local found = takeDelayed(base, group, jobId)
   or native('ZREM', base .. 'waiting-children', jobId) == 1
-  or take(base, groupOfOptions(native('HGET', base .. jobId, 'opts')) or '', jobId)
+  or take(base, group, jobId)
   or (native('HDEL', base .. jobId, 'sup') == 1 and native('ZREM', base .. 'fair:superseded', jobId) == 1)
 if not found then
   return NOT_WAITING
 end
 native('LPUSH', KEYS[2], jobId)
 native('SET', base .. jobId .. ':lock', cmsgpack.unpack(ARGV[8])['token'])
-native('HINCRBY', base .. jobId, 'atm', -1)
+native('HINCRBY', base .. jobId, 'atm', '-1')

@@ -9,7 +9,7 @@ if native('HEXISTS', KEYS[1], 'paused') == 1 and (ARGV[2] ~= '' or native('EXIST
   local superseded = KEYS[2] .. 'fair:superseded'
   for _, jobId in ipairs(native('ZRANGE', superseded, 0, ARGV[1] - 1)) do
     if native('HEXISTS', KEYS[2] .. jobId, 'sup') == 1 then
-      native('ZADD', KEYS[2] .. 'delayed', 0, jobId)
+      native('ZADD', KEYS[2] .. 'delayed', '0', jobId)
     end
     native('ZREM', superseded, jobId)
   end

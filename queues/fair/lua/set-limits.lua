@@ -70,7 +70,7 @@ if group ~= '*' then
     local base = prefix .. queue .. ':'
     local finish = after ~= before and native('ZSCORE', base .. 'fair:fin', group)
     if finish then
-      local now = tonumber(native('ZRANGE', base .. 'fair:ring', 0, 0, 'WITHSCORES')[2]) or 0
+      local now = tonumber(native('ZRANGE', base .. 'fair:ring', '0', '0', 'WITHSCORES')[2]) or 0
       native('ZADD', base .. 'fair:fin', limits().rescaled(tonumber(finish), now, before, after), group)
     end
     limits().settle(base, group)

@@ -3,7 +3,7 @@
   those of `*` changed.
 
   KEYS[1] <base>fair:idx   ARGV[1] <base>   ARGV[2] cursor, 0 at first   ARGV[3] about how many groups
-  Cost: about 6 calls for each group, some for each active job. Returns the next cursor, 0 at the end. As any scan it may meet a group twice.
+  Cost: about 6 calls for each group, some for each active job without a slot. Returns the next cursor, 0 at the end. As any scan it may meet a group twice.
 ]]
 -- Jobs may have started since without a slot, in groups that were not known to be limited.
 limits().adopt(ARGV[1], '*')

@@ -197,9 +197,15 @@ local shadow = (function()
     if due and isDue(due) then
       limits().unpark(base)
     end
-    local jobId = pick(base)
+    local jobId, _, slot = pick(base, function(jobKey)
+      local job = native('HMGET', jobKey, 'opts', 'defa')
+      return costIn(job[1]), job[2]
+    end)
     if not jobId then
       return false
+    end
+    if slot and native('EXISTS', base .. jobId) == 1 then
+      native('HSET', base .. jobId, 'slot', slot)
     end
     native('LPUSH', activeKey, jobId)
     return jobId
@@ -344,7 +350,8 @@ local shadow = (function()
     end
     local prefix, queue = string.match(base, OF_QUEUE)
     if native('HEXISTS', prefix .. ':fair:slots', queue .. ':' .. jobId) == 1 then
-      limits().release(base, jobId)
+      limits().release(base, jobId, native('HGET', base .. jobId, 'slot'))
+      native('HDEL', base .. jobId, 'slot')
     end
   end
 
@@ -380,7 +387,7 @@ local shadow = (function()
     if tonumber(to) ~= -1 then
       error('LTRIM is only served as a cut at the head of ' .. key)
     end
-    local cut = tonumber(from) > 0 and native('LRANGE', key, 0, from - 1) or {}
+    local cut = tonumber(from) > 0 and native('LRANGE', key, '0', from - 1) or {}
     local reply = native('LTRIM', key, from, to)
     for _, id in ipairs(cut) do
       releaseSlot(base, id)
@@ -420,7 +427,7 @@ local shadow = (function()
 
   -- When the next delayed job is due, or the next parked group: what BullMQ asks to know how long workers may sleep.
   local function nextDelayed(key)
-    local base, first = string.sub(key, 1, -8), native('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local base, first = string.sub(key, 1, -8), native('ZRANGE', key, '0', '0', 'WITHSCORES')
     local due = tonumber(native('HGET', base .. 'meta', 'fair:due'))
     if due and not (first[2] and tonumber(first[2]) <= due * 0x1000) then
       return { 'fair:due', string.format('%.0f', due * 0x1000) }
@@ -428,14 +435,83 @@ local shadow = (function()
     return first
   end
 
-  -- A job that is delayed between two attempts holds its key.
-  local function removeDelayed(key, ...)
-    local removed = native('ZREM', key, ...)
-    for _, jobId in ipairs({ ... }) do
-      releaseKeyOf(string.sub(key, 1, -8), jobId)
-    end
-    return removed
+  local function delayedOf(key)
+    return string.sub(key, 1, -8)
   end
+
+  -- `meta` tells the claims that there may be delayed jobs; `d` counts those of each group.
+  local function addDelayed(key, score, jobId)
+    local base = delayedOf(key)
+    local added = native('ZADD', key, score, jobId)
+    if added == 1 then
+      native('HSET', base .. 'meta', 'fair:delayed', '1')
+      native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1')
+    end
+    return added
+  end
+
+  -- A job that is delayed between two attempts holds its key. What has lost its hash is counted out of the wrong group, so
+  -- no count outlives the last delayed job.
+  local function removeDelayed(key, ...)
+    local base, ids, gone, left = delayedOf(key), { ... }, {}, {}
+    for i, score in ipairs(native('ZMSCORE', key, ...)) do
+      if score then
+        local group = groupOf(base, ids[i])
+        gone[#gone + 1], left[group] = ids[i], (left[group] or 0) + 1
+      end
+    end
+    if #gone == 0 then
+      return 0
+    end
+    native('ZREM', key, unpack(gone))
+    for group, count in pairs(left) do
+      if native('HINCRBY', base .. 'fair:d', group, -count) <= 0 then
+        native('HDEL', base .. 'fair:d', group)
+      end
+    end
+    if native('EXISTS', key) == 0 then
+      native('DEL', base .. 'fair:d')
+    end
+    for _, jobId in ipairs(KEY_RULE == 'remove' and gone or {}) do
+      releaseKeyOf(base, jobId)
+    end
+    return #gone
+  end
+
+  -- BullMQ promotes up to 1,000 due jobs in one script. Here each call of a worker promotes some of them before it picks, so
+  -- that they stay ahead of it; what is left is due, so nobody sleeps on it.
+  local PROMOTED_AT_ONCE = 50
+
+  local function dueOf(key, min, max, ...)
+    if select(3, ...) == 1000 then
+      return native('ZRANGEBYSCORE', key, min, max, 'LIMIT', 0, PROMOTED_AT_ONCE)
+    end
+    return native('ZRANGEBYSCORE', key, min, max, ...)
+  end
+
+  -- BullMQ looks at all jobs that may have stalled in one script. Here at some: the others stay candidates, and the mark by
+  -- which this is done once per interval says so (see moveStalledJobsToWait in backend.ts). Only the last part marks the
+  -- active jobs for the next check.
+  local STALLED_AT_ONCE = 20
+  local moreStalled = false
+
+  local function someStalled(key)
+    local jobIds = native('SPOP', key, STALLED_AT_ONCE)
+    moreStalled = native('EXISTS', key) == 1
+    if moreStalled then
+      native('SET', key .. '-check', 'more', 'KEEPTTL')
+    end
+    return jobIds
+  end
+
+  local delayed = {
+    ZADD = addDelayed,
+    ZREM = removeDelayed,
+    ZRANGEBYSCORE = dueOf,
+    ZRANGE = function(key, from, to, withScores)
+      return withScores and nextDelayed(key) or native('ZRANGE', key, from, to)
+    end,
+  }
 
   -- In a paused queue BullMQ looks for the job of a scheduler in the list that only old versions had.
   local function removePaused(key, count, jobId)
@@ -446,7 +522,7 @@ local shadow = (function()
   -- A list of an old BullMQ version renamed to `wait`, on the first resume after an upgrade.
   local function renameToWait(from, key)
     local base = string.sub(key, 1, -5)
-    for _, id in ipairs(native('LRANGE', from, 0, -1)) do
+    for _, id in ipairs(native('LRANGE', from, '0', '-1')) do
       pushFront(base, groupOf(base, id), id)
     end
     native('DEL', from)
@@ -455,7 +531,9 @@ local shadow = (function()
 
   return function(command, key, ...)
     local kind = kindOf(command, key)
-    if kind then
+    if kind == 'active' and moreStalled and command == 'LRANGE' then
+      return {}
+    elseif kind then
       local serve = served[kind][command]
       if not serve then
         error(command .. ' is not served on the virtual key ' .. key)
@@ -467,13 +545,23 @@ local shadow = (function()
       seenOptions[key], seenGroup[key] = select(6, ...), nil
     elseif command == 'SADD' and string.sub(key, -13) == ':dependencies' then
       -- Tells the lean finish that this job's end has children to look at.
-      native('HSET', string.sub(key, 1, -14), 'hasChildren', 1)
-    elseif command == 'ZRANGE' and string.sub(key, -8) == ':delayed' and select(3, ...) == 'WITHSCORES' then
-      return nextDelayed(key)
+      native('HSET', string.sub(key, 1, -14), 'hasChildren', '1')
+    elseif string.sub(command, 1, 1) == 'Z' and string.sub(key, -8) == ':delayed' then
+      local serve = delayed[command]
+      return serve and serve(key, ...) or native(command, key, ...)
+    elseif command == 'SADD' and string.sub(key, -8) == ':stalled' then
+      native('HSET', string.sub(key, 1, -8) .. 'meta', 'fair:stalled', '1')
+    elseif command == 'SMEMBERS' and string.sub(key, -8) == ':stalled' then
+      return someStalled(key)
+    elseif command == 'EXISTS' and string.sub(key, -14) == ':stalled-check' and native('GET', key) == 'more' then
+      return 0
+    elseif command == 'DEL' and moreStalled and string.sub(key, -8) == ':stalled' then
+      return 0
     elseif command == 'LREM' and string.sub(key, -7) == ':paused' then
       return removePaused(key, ...)
-    elseif KEY_RULE == 'remove' and command == 'ZREM' and string.sub(key, -8) == ':delayed' then
-      return removeDelayed(key, ...)
+    elseif KEY_RULE == 'remove' and command == 'DEL' and (...) == key .. ':logs' then
+      -- The job is about to be taken off where it is.
+      seenGroup[key] = seenGroup[key] or groupOfOptions(native('HGET', key, 'opts'))
     -- BullMQ resets its counter of prioritized jobs after a pick that gave none; parked and blocked ones still wait.
     elseif command == 'DEL' and string.sub(key, -3) == ':pc' and total(string.sub(key, 1, -3), false) > 0 then
       return 0

@@ -1,37 +1,40 @@
-import { FlowProducer, Queue, Worker } from 'bullmq';
+import { FlowProducer, Queue, RedisQueueBackend, Worker } from 'bullmq';
 import type {
   BackendFactory,
+  ConnectionOptions,
   FlowJob,
   Job,
   JobNode,
   Processor,
   QueueOptions,
-  RedisQueueBackend,
   WorkerOptions,
 } from 'bullmq';
-import { Redis } from 'ioredis';
 import { createFairBackend } from '../../../queues/fair/index.ts';
 import type { FairQueueBackend } from '../../../queues/fair/index.ts';
+import { connectWorker, isCluster } from '../../../queues/topology/connections.ts';
+import type { RedisConnection } from '../../../queues/topology/connections.ts';
 import { eventually } from '../../support/eventually.ts';
-import { freshPrefix, testRedisUrl } from '../../support/redis.ts';
+import { freshPrefix, keysOf, testRedisUrl } from '../../support/redis.ts';
 
 /** The three ways in which every case of the conformance suite runs. */
 export type Flavour = 'stock' | 'fair' | 'grouped';
 
 /** A place for one test: its own prefix, and everything opened in it is closed by `close`. */
 export class Lab {
-  readonly prefix = freshPrefix('fair');
-  readonly redis: Redis;
+  /** A hash tag, so that a lab may also be in a cluster. */
+  readonly prefix = `{${freshPrefix('fair')}}`;
+  readonly redis: RedisConnection;
   readonly #factory: BackendFactory<RedisQueueBackend>;
-  readonly #connection: ReturnType<typeof connectionOptions>;
+  readonly #connection: ConnectionOptions;
   readonly #opened: { close(): Promise<unknown> }[] = [];
   readonly #workers: Worker[] = [];
   #producer: FlowProducer | undefined;
   readonly queueNames = new Set<string>();
 
   constructor(flavour: Flavour | BackendFactory<FairQueueBackend> = 'fair', redisUrl = testRedisUrl()) {
-    this.redis = new Redis(redisUrl, { maxRetriesPerRequest: null });
-    this.#connection = connectionOptions(redisUrl);
+    this.redis = connectWorker(redisUrl);
+    // BullMQ takes a client for a cluster, and is to make its own for a server.
+    this.#connection = isCluster(this.redis) ? this.redis : connectionOptions(redisUrl);
     if (typeof flavour === 'function') this.#factory = flavour;
     else this.#factory = factories[flavour];
   }
@@ -134,13 +137,13 @@ export class Lab {
   }
 
   async keys(queue = 'q'): Promise<string[]> {
-    return (await this.redis.keys(`${escapeGlob(`${this.prefix}:${queue}`)}:*`)).sort();
+    return (await keysOf(this.redis, `${escapeGlob(`${this.prefix}:${queue}`)}:*`)).sort();
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.close(true)));
     await Promise.all(this.#opened.map((each) => each.close()));
-    const keys = await this.redis.keys(`${this.prefix}:*`);
+    const keys = await keysOf(this.redis, `${this.prefix}:*`);
     for (let i = 0; i < keys.length; i += 5000) await this.redis.unlink(keys.slice(i, i + 5000));
     await this.redis.quit();
   }
@@ -174,9 +177,16 @@ function groupingFactory(group: string): BackendFactory<FairQueueBackend> {
 }
 
 function withGroup(backend: FairQueueBackend, id: string): FairQueueBackend {
-  const addJob = backend.addJobToTransaction.bind(backend);
-  backend.addJobToTransaction = (client, job, ...rest) =>
-    addJob(client, { ...job, opts: { ...job.opts, group: { id } } as typeof job.opts }, ...rest);
+  const grouped = <J extends { opts: object }>(job: J): J => ({
+    ...job,
+    opts: { ...job.opts, group: { id } },
+  });
+  const addJob = backend.addJob.bind(backend);
+  backend.addJob = (job, ...rest) => addJob(grouped(job), ...rest);
+  const addJobs = backend.addJobs.bind(backend);
+  backend.addJobs = (entries) => addJobs(entries.map((entry) => ({ ...entry, job: grouped(entry.job) })));
+  const addToTransaction = backend.addJobToTransaction.bind(backend);
+  backend.addJobToTransaction = (client, job, ...rest) => addToTransaction(client, grouped(job), ...rest);
   const addScheduler = backend.addJobScheduler.bind(backend);
   backend.addJobScheduler = (
     schedulerId,
@@ -231,8 +241,18 @@ export function normal(text: string): string {
       if (!seen.has(id)) seen.set(id, `U${seen.size + 1}`);
       return seen.get(id) ?? '';
     })
-    .replace(/fair-[0-9a-f]{12}/g, 'P')
+    .replace(/\{fair-[0-9a-f]{12}\}/g, 'P')
     .replace(/\b1[789]\d{11}\b/g, 'T')
     .replace(/"(delay|delayMs)":\d+/g, '"$1":D')
     .replace(/\bdelay \d+/g, 'delay D');
+}
+
+/** Makes every operation of a fair backend run BullMQ's own script over the virtual wait list: past the lean ones. */
+export function withoutLean(backend: FairQueueBackend): FairQueueBackend {
+  const stock = RedisQueueBackend.prototype;
+  backend.addJob = (...args) => stock.addJob.apply(backend, args);
+  backend.addJobs = (...args) => stock.addJobs.apply(backend, args);
+  backend.moveToActive = (...args) => stock.moveToActive.apply(backend, args);
+  backend.moveToCompleted = (...args) => stock.moveToCompleted.apply(backend, args);
+  return backend;
 }

@@ -4,7 +4,7 @@ import type { BackendFactory, IRedisClient } from 'bullmq';
 import { createFairBackend } from '../../../queues/fair/index.ts';
 import type { FairQueueBackend } from '../../../queues/fair/index.ts';
 import { fairScripts, stockScripts } from '../../../queues/fair/scripts.ts';
-import { inLab } from './bullmq-lab.ts';
+import { inLab, withoutLean } from './bullmq-lab.ts';
 import { adding } from './cases/adding.ts';
 import { flows } from './cases/flows.ts';
 import { keeping } from './cases/keeping.ts';
@@ -60,7 +60,7 @@ ${script.content}`,
   );
   const record = (backend: FairQueueBackend): FairQueueBackend => {
     const forQueue = backend.forQueue.bind(backend);
-    backend.forQueue = (name, prefix) => record(forQueue(name, prefix));
+    backend.forQueue = (name, prefix) => record(withoutLean(forQueue(name, prefix)));
     backend.execCommand = (client, command, args) => {
       const target = client as IRedisClient;
       const script = scripts.get(command);
@@ -72,7 +72,7 @@ ${script.content}`,
     };
     return backend;
   };
-  return (name, opts, context) => record(createFairBackend()(name, opts, context));
+  return (...args) => record(withoutLean(createFairBackend()(...args)));
 }
 
 const served = (kind: string): string[] =>

@@ -1,4 +1,5 @@
-import type { Redis } from 'ioredis';
+import type { RedisConnection } from '../../../queues/topology/connections.ts';
+import { keysOf } from '../../support/redis.ts';
 import { escapeGlob } from './bullmq-lab.ts';
 
 /** One queue's waiting jobs as the fair backend keeps them, read without its code. */
@@ -26,7 +27,7 @@ export interface Damage {
 
 const NO_DAMAGE: Damage = { ghosts: new Set(), isDrifted: false };
 
-export async function fairState(redis: Redis, base: string): Promise<FairState> {
+export async function fairState(redis: RedisConnection, base: string): Promise<FairState> {
   return fairStateOf(await snapshot(redis, `${base}fair:`), base);
 }
 
@@ -122,7 +123,7 @@ end
 return found`;
 
 /** All keys that begin with `prefix`; streams and hashes of jobs with numbers for ids without their content. */
-export async function snapshot(redis: Redis, prefix: string): Promise<Snapshot> {
+export async function snapshot(redis: RedisConnection, prefix: string): Promise<Snapshot> {
   const found = (await redis.eval(SNAPSHOT, 0, escapeGlob(prefix))) as [string, number, string[]][];
   return new Map(found.map(([key, ttlMs, content]) => [key, { content, ttlMs }]));
 }
@@ -135,15 +136,15 @@ export function pairs(reply: unknown[]): [string, string][] {
 }
 
 /** Every key under a prefix with its type and content; streams without entry ids, lists and hashes in full. */
-export async function dump(redis: Redis, prefix: string): Promise<Record<string, unknown>> {
+export async function dump(redis: RedisConnection, prefix: string): Promise<Record<string, unknown>> {
   const found: Record<string, unknown> = {};
-  for (const key of (await redis.keys(`${escapeGlob(prefix)}:*`)).sort()) {
+  for (const key of (await keysOf(redis, `${escapeGlob(prefix)}:*`)).sort()) {
     found[key.slice(prefix.length)] = await read(redis, key);
   }
   return found;
 }
 
-async function read(redis: Redis, key: string): Promise<unknown> {
+async function read(redis: RedisConnection, key: string): Promise<unknown> {
   switch (await redis.type(key)) {
     case 'string':
       return redis.get(key);

@@ -1,5 +1,5 @@
 /** Redis' clock cannot be set, so the times that are stored move the other way. */
-import type { Redis } from 'ioredis';
+import type { RedisConnection } from '../../../queues/topology/connections.ts';
 
 const ADVANCE = `
 local prefix, ms = ARGV[1], tonumber(ARGV[2])
@@ -48,7 +48,7 @@ end`;
 
 /** So much time goes by for the scheduler of a prefix. */
 export async function advance(
-  redis: Redis,
+  redis: RedisConnection,
   prefix: string,
   queues: readonly string[],
   ms: number,
@@ -65,6 +65,6 @@ for i = 1, #fields, 2 do
 end`;
 
 /** The rate of a group was written by a server whose clock was off by so much. */
-export async function jump(redis: Redis, prefix: string, group: string, ms: number): Promise<void> {
+export async function jump(redis: RedisConnection, prefix: string, group: string, ms: number): Promise<void> {
   await redis.eval(JUMP, 1, `${prefix}::fair:state:${group}`, ms);
 }

@@ -1,7 +1,7 @@
 /** Random programs for the whole scheduler: what may happen to the queues of two prefixes, in any order. */
 import fc from 'fast-check';
-import { KEY_STRATEGIES } from '../../../queues/fair/backend.ts';
-import type { KeyStrategy } from '../../../queues/fair/backend.ts';
+import { KEY_STRATEGIES } from '../../../queues/fair/group-options.ts';
+import type { KeyStrategy } from '../../../queues/fair/group-options.ts';
 import type { GroupLimits, QueueLimits } from '../../../queues/fair/group-limits.ts';
 import { HOUR_MS } from './job-moves.ts';
 

@@ -126,3 +126,24 @@ test('a pick costs the same number of commands with 1 and with 5,000 groups', as
     await server.stop();
   }
 }, 90_000);
+
+test('the runnable weight is right for few groups, and about right for many, wherever the heavy ones stand', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const backend = lab.backend(queue);
+    const worker = lab.hand('q', { removeOnComplete: { count: 0 } });
+    const groups = Array.from({ length: 1000 }, (_, number) => `g${number}`);
+    const isHeavy = (id: string): boolean => id.endsWith('1');
+    for (const id of groups.filter(isHeavy)) await backend.setGroupLimits(id, { weight: 40.5 });
+    for (const id of groups.slice(0, 100)) await fill(queue, id, isHeavy(id) ? 20 : 2);
+    expect(await backend.getRunnableWeight()).toBeCloseTo(10 * 40.5 + 90, 6);
+    for (const id of groups.slice(100)) await fill(queue, id, isHeavy(id) ? 20 : 2);
+    // Everybody once, and some of the heavy ones again: now all of those stand before most of the others.
+    for (let served = 0; served < 1500; served++) await serve(worker);
+    const estimates = await Promise.all(Array.from({ length: 30 }, () => backend.getRunnableWeight()));
+    const mean = estimates.reduce((sum, estimate) => sum + estimate, 0) / estimates.length;
+    // 0.7 % is one standard deviation of this mean.
+    expect(mean / (100 * 40.5 + 900)).toBeGreaterThan(0.9);
+    expect(mean / (100 * 40.5 + 900)).toBeLessThan(1.1);
+  });
+}, 60_000);

@@ -1,57 +1,36 @@
 import { expect, test } from '@jest/globals';
 
-import { RedisQueueBackend } from 'bullmq';
-import type { BackendFactory, IRedisClient, Job, JobsOptions, Queue, Worker } from 'bullmq';
+import type { BackendFactory, Job, Queue, Worker } from 'bullmq';
 import fc from 'fast-check';
 import { createFairBackend } from '../../../queues/fair/index.ts';
-import type { FairQueueBackend } from '../../../queues/fair/index.ts';
-import { composeScripts, fairScripts } from '../../../queues/fair/scripts.ts';
+import type { FairJobsOptions, FairQueueBackend, GroupOptions } from '../../../queues/fair/index.ts';
 import { eventually } from '../../support/eventually.ts';
-import { inLab } from './bullmq-lab.ts';
+import { inLab, withoutLean } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
 import { dump } from './keyspace.ts';
 
 const RUNS = Number(process.env.FC_RUNS ?? 20);
 
-const withoutTwins = composeScripts('first', {});
-
-/** A fair backend whose every operation runs BullMQ's own script over the virtual wait list. */
-const plodding: BackendFactory<FairQueueBackend> = (name, opts, context) => {
-  const backend = createFairBackend()(name, opts, context);
-  // Past the lean script for completions.
-  backend.moveToCompleted = (...args) => RedisQueueBackend.prototype.moveToCompleted.apply(backend, args);
-  const run = backend.execCommand.bind(backend);
-  backend.execCommand = (client, command, args) => {
-    const script = withoutTwins.find((each) => each.name === command);
-    const target = client as IRedisClient;
-    if (!script) return run(client, command, args);
-    const qualified = `${command}:without-twins`;
-    if (!(qualified in target))
-      target.defineCommand(qualified, { numberOfKeys: script.keys, lua: script.content });
-    return target.runCommand(qualified, args);
-  };
-  return backend;
-};
-
-test('the lean twins are cut out for the comparison', () => {
-  const changed = withoutTwins.filter((script) => {
-    return fairScripts('first').find((each) => each.name === script.name)?.content !== script.content;
-  });
-  expect(changed.map((script) => script.name).sort()).toEqual([
-    'addPrioritizedJob',
-    'addStandardJob',
-    'moveToActive',
-  ]);
-});
+const plodding: BackendFactory<FairQueueBackend> = (...args) => withoutLean(createFairBackend()(...args));
 
 type Operation =
-  | { op: 'add'; opts: JobsOptions & { group?: { id: string } } }
+  | { op: 'add'; opts: FairJobsOptions }
   | { op: 'pick' | 'pause' | 'resume' | 'concurrency' | 'rate' | 'unlimited' | 'drain' }
   | { op: 'complete' | 'fail' | 'unlock' | 'unlist' | 'lose'; nth: number; fetch: boolean };
 
 const jobOptions = fc.record(
   {
-    group: fc.constantFrom({ id: 'a' }, { id: 'b:c' }, { id: '' }, { id: 'ü\n*' }),
+    group: fc.constantFrom<GroupOptions[]>(
+      { id: 'a' },
+      { id: 'b:c' },
+      { id: '' },
+      { id: 'ü\n*' },
+      { id: 'a', cost: 3 },
+      { id: 'a', cost: 0.01 },
+      { id: 'a', key: 'k' },
+      { id: 'a', key: 'k', keyLimit: 2 },
+      { id: 'b:c', key: 'k' },
+    ),
     priority: fc.constantFrom(0, 1, 5),
     lifo: fc.boolean(),
     delay: fc.constant(100_000_000),
@@ -186,6 +165,12 @@ async function keyspace(lab: Lab): Promise<unknown> {
   // Known and invisible to workers: the twin sets the marker only if jobs are left, and leaves the counter `pc`.
   delete keys[':q:marker'];
   delete keys[':q:pc'];
+  for (const [key, content] of Object.entries(keys)) {
+    // What BullMQ writes by a JSON encoder of another make.
+    if (isHash(content) && content['opts']) keys[key] = { ...content, opts: JSON.parse(content['opts']) };
+    // A lean finish clears this mark when it finds nothing delayed.
+    if (key === ':q:meta' && isHash(content)) delete content['fair:delayed'];
+  }
   for (const state of ['completed', 'failed', 'delayed']) {
     const key = `:q:${state}`;
     if (key in keys) keys[key] = (keys[key] as string[]).filter((_, i) => i % 2 === 0).sort();
@@ -193,7 +178,11 @@ async function keyspace(lab: Lab): Promise<unknown> {
   return comparable(keys);
 }
 
-test('the lean twins leave what the original scripts leave, whatever came before', async () => {
+function isHash(content: unknown): content is Record<string, string> {
+  return typeof content === 'object' && content !== null && !Array.isArray(content);
+}
+
+test('the lean scripts leave what the original scripts leave, whatever came before', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { minLength: 5, maxLength: 40 }), async (program) => {
       await inLab('fair', (leanLab) =>

@@ -21,9 +21,11 @@
     fin        ZSET  group that left the ring -> finish tag, so that leaving and coming back gains nothing
     n          HASH  i pushed at the back, f pushed at the front, o taken (plain jobs); p prioritized
                      jobs waiting; a activations; k arrivals of blocked jobs; v virtual time while the ring is empty and groups are parked
+    d          HASH  group -> its delayed jobs
     q::<group> ZSET  job id -> place: prioritized jobs by BullMQ's own score, plain ones around ORIGIN.
                      (No key here has one or three parts, as ids of jobs have: no id collides with it.)
-    In BullMQ's `meta`: the field fair:due, the earliest time in `park` in ms, as it stands in every claim's way anyway.
+    In BullMQ's `meta`, as every claim reads it anyway: the field fair:due, the earliest time in `park` in ms; fair:delayed and
+    fair:stalled, set while there may be delayed jobs, and members in the set `stalled`.
   Shard-wide, all under <prefix>::fair:
     limits     HASH  group -> its weight, or a JSON object (see limits.lua); `*` for groups without one of their own
     queues     HASH  the queues in which anything ever waited
@@ -53,9 +55,9 @@ local OF_MEMBER = '^(%d+):([^:]+):(%d):([^:]+):(.*)$'
 local function countTaken(base, score)
   score = tonumber(score)
   if score >= PLAIN_FROM and score < PLAIN_TO then
-    return native('HINCRBY', base .. 'fair:n', 'o', 1)
+    return native('HINCRBY', base .. 'fair:n', 'o', '1')
   end
-  return native('HINCRBY', base .. 'fair:n', 'p', -1)
+  return native('HINCRBY', base .. 'fair:n', 'p', '-1')
 end
 
 -- What a newcomer is spared of its first charge: up to half of it, spread evenly by the activation number. Thousands of
@@ -68,10 +70,17 @@ end
 -- goes on all the same.
 local arriving = false
 
+-- Ten memories that virtual time has passed go, so they stay few and no call scans.
+local function forgetOutdated(base, virtualTime)
+  local outdated = native('ZRANGEBYSCORE', base .. 'fair:fin', '-inf', virtualTime, 'LIMIT', 0, 10)
+  if #outdated > 0 then
+    native('ZREM', base .. 'fair:fin', unpack(outdated))
+  end
+end
+
 -- A group leaves the ring with its finish tag remembered: for `park` until the time `due`, or because nothing of it waits
--- any more. Up to two outdated memories go with each new one, so they stay few and no call scans. The last one to go ends
--- the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes as it does there. Returns whether
--- anybody is left in the ring.
+-- any more. The last one to go ends the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes
+-- as it does there. Returns whether anybody is left in the ring.
 local function leaveRing(base, group, member, finish, due)
   local ring, fin, idx = base .. 'fair:ring', base .. 'fair:fin', base .. 'fair:idx'
   native('ZREM', ring, member)
@@ -81,15 +90,15 @@ local function leaveRing(base, group, member, finish, due)
   else
     native('HDEL', idx, group)
   end
-  local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
-  if not lowest[2] then
+  local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')[2]
+  if not lowest then
     if not arriving and native('EXISTS', idx, base .. 'fair:bk') == 0 then
-      native('DEL', fin, base .. 'fair:n', base .. 'pc')
+      native('UNLINK', fin, base .. 'fair:n', base .. 'pc')
       return false
     end
     if finish >= 0 then
       native('HSET', base .. 'fair:n', 'v', string.format('%.0f', finish))
-      native('ZREMRANGEBYSCORE', fin, '-inf', finish)
+      forgetOutdated(base, finish)
     end
     -- Nothing can run before it: whoever sleeps is to know.
     local timed = native('HGET', base .. 'meta', 'fair:due')
@@ -98,12 +107,12 @@ local function leaveRing(base, group, member, finish, due)
     end
     return false
   end
-  if finish > tonumber(lowest[2]) then
+  if finish > tonumber(lowest) then
     native('ZADD', fin, finish, group)
   end
-  local outdated = native('ZRANGEBYSCORE', fin, '-inf', lowest[2], 'LIMIT', 0, 2)
-  if #outdated > 0 then
-    native('ZREM', fin, unpack(outdated))
+  -- One in five is often enough for ten of them.
+  if string.find(member, '^%d*[05]:') then
+    forgetOutdated(base, lowest)
   end
   return true
 end

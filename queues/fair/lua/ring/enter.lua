@@ -1,11 +1,12 @@
 -- The ring, see base.lua: how a group and its jobs enter.
 
 -- Puts a group into the ring at the current virtual time, or where it left off if that is later. `limited` is 2 for a
--- group with limits, else 0.
+-- group with limits, else 0. Returns the activation number, and whether workers are to be told: they know of the ring when
+-- there is somebody in it already. Once in a while all the same, in case the one that took the mark has died.
 local function enterAt(base, group, weight, limited)
   local ring = base .. 'fair:ring'
-  local activation = native('HINCRBY', base .. 'fair:n', 'a', 1)
-  local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
+  local activation = native('HINCRBY', base .. 'fair:n', 'a', '1')
+  local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')
   local start, fresh, digits = tonumber(lowest[2]), 1, '%014d'
   if not start then
     -- The first activation of a busy period finds nothing to remember.
@@ -28,10 +29,10 @@ local function enterAt(base, group, weight, limited)
     native('HSET', base .. 'fair:idx', group, member)
   end
   native('ZADD', ring, start, member)
-  return activation
+  return activation, not lowest[2] or activation % 16 == 0
 end
 
--- A group has its first waiting job. Returns whether it may run now.
+-- A group has its first waiting job. Returns whether it may run now, and whether workers are to be told.
 local function enterRing(base, group)
   local prefix, queue = string.match(base, OF_QUEUE)
   local found = native('HMGET', prefix .. ':fair:limits', group, '*')
@@ -39,8 +40,9 @@ local function enterRing(base, group)
   if string.byte(weight) == 123 then -- {
     return limits().arrive(base, group)
   end
-  if enterAt(base, group, weight, 0) == 1 then
-    native('HSET', prefix .. ':fair:queues', queue, 1)
+  local activation, tell = enterAt(base, group, weight, 0)
+  if activation == 1 then
+    native('HSET', prefix .. ':fair:queues', queue, '1')
   end
-  return true
+  return true, tell
 end

@@ -15,7 +15,7 @@
     bk           ZSET  name with blocked jobs -> arrival of the first of them
     superseded   ZSET  job that a newer one of its key replaced before it started -> when (ms); failed by the next sweep
     cancels      ZSET  active job that a newer one supersedes -> when its grace is over (ms); <prefix>cancel tells workers
-  A holder's hash has the field fk, the name, so that complete.lua knows without a call.
+  A holder's hash has the field fk, the name, and cxl while it is in `cancels`, so that complete.lua knows without a call.
 ]]
 local rejoins = {} -- job key -> its arrival in its key, when this very script took it off
 local OF_ENTRY = '^([^:]+):(.*)$'
@@ -53,7 +53,7 @@ local function unblock(base, jobId, name)
   local kw = base .. 'fair:kw::' .. name
   native('ZREM', kw, jobId)
   native('HDEL', base .. 'fair:kj', jobId)
-  if native('HINCRBY', base .. 'fair:kb', groupOfName(name), -1) <= 0 then
+  if native('HINCRBY', base .. 'fair:kb', groupOfName(name), '-1') <= 0 then
     native('HDEL', base .. 'fair:kb', groupOfName(name))
   end
   if native('EXISTS', kw) == 0 then
@@ -65,7 +65,7 @@ end
 local function admitNext(base, name)
   local group, kw = groupOfName(name), base .. 'fair:kw::' .. name
   for _ = 1, 100 do
-    local jobId = native('ZRANGE', kw, 0, 0)[1]
+    local jobId = native('ZRANGE', kw, '0', '0')[1]
     if not jobId then
       return
     end
@@ -79,7 +79,7 @@ local function admitNext(base, name)
     local q = base .. QUEUE .. group
     native('ZADD', q, place, jobId)
     if native('ZCARD', q) == 1 and enterRing(base, group) then
-      native('ZADD', base .. 'marker', 0, '0')
+      native('ZADD', base .. 'marker', '0', '0')
     end
   end
 end
@@ -92,7 +92,7 @@ local function releaseKey(base, jobId)
   end
   native('HDEL', base .. 'fair:kj', jobId)
   native('SREM', base .. 'fair:kh::' .. name, jobId)
-  native('HDEL', base .. jobId, 'fk')
+  native('HDEL', base .. jobId, 'fk', 'cxl')
   native('ZREM', base .. 'fair:cancels', jobId)
   admitNext(base, name)
 end
@@ -124,9 +124,9 @@ local function admit(base, group, jobId, place, spec)
     return true
   end
   -- Alone, it needs no old place; and the numbers may have begun anew.
-  local arrival = native('EXISTS', kw) == 1 and rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', 1)
+  local arrival = native('EXISTS', kw) == 1 and rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', '1')
   native('ZADD', kw, arrival, jobId)
-  native('HINCRBY', base .. 'fair:kb', group, 1)
+  native('HINCRBY', base .. 'fair:kb', group, '1')
   native('HSET', base .. 'fair:kj', jobId, string.format('%.0f:', place) .. name)
   native('ZADD', base .. 'fair:bk', 'NX', arrival, name)
   return false
@@ -142,7 +142,7 @@ local function takeBlocked(base, jobId)
   unblock(base, jobId, name)
   countTaken(base, place)
   if not arriving and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
-    native('DEL', base .. 'fair:fin', base .. 'fair:n', base .. 'pc')
+    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'pc')
   end
   -- The one behind it may have a higher limit.
   if KEY_RULE == 'remove' and not arriving then
@@ -155,7 +155,7 @@ end
 -- `cursor` on; returns the next cursor, '0' at the end, and how many there were.
 local function repairKeys(base, cursor, count)
   local repaired, active = 0, {}
-  for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
+  for _, jobId in ipairs(native('LRANGE', base .. 'active', '0', '-1')) do
     active[jobId] = true
   end
   local reply = native('HSCAN', base .. 'fair:kj', cursor, 'COUNT', count)
@@ -172,7 +172,7 @@ local function repairKeys(base, cursor, count)
 end
 
 keysMemo = {
-  admit = admit, releaseKey = releaseKey, takeBlocked = takeBlocked, isBusy = isBusy, repairKeys = repairKeys,
+  admit = admit, admitNext = admitNext, releaseKey = releaseKey, takeBlocked = takeBlocked, isBusy = isBusy, repairKeys = repairKeys,
   entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isNewcomer = isNewcomer,
 }
 return keysMemo

@@ -4,13 +4,15 @@
 
   Limits in the hash `limits`: a number is a weight and nothing else; an object has
     w weight   m how many jobs may be active at once   e, t the rate: a token each e microseconds, t of them in advance
+    c the run time in ms that counts as one more job, charged when a job leaves the active list
     u paused until then (microseconds of Redis' clock), -1 without end   i only u is its own, the rest is that of `*`
-    q { <queue>: { w, m, e, t } }, which hold in that queue beside the group's own (w: instead of it)
+    q { <queue>: { w, m, e, t, c } }, which hold in that queue beside the group's own (w, c: instead of it)
   Rate is GCRA (ITU-T I.371): a job may start when the theoretical arrival time, less the tolerance t, has come.
 
   Use, in state:<group>: run, run:<queue> active jobs; tat, tat:<queue> theoretical arrival times; w:<queue> where its jobs
   wait. The group-wide ones hold for all queues of the prefix, so what happens in one queue moves the group in the others.
-  `slots` is the truth about active jobs, also of those whose hash is gone; run counts it.
+  `slots` is the truth about active jobs, also of those whose hash is gone; run counts it. A job's hash has the field slot,
+  "<when it started, ms of Redis' clock, if that is charged>:<group>".
 ]]
 
 local function decoded(text)
@@ -28,8 +30,9 @@ local function gateOf(state, suffix, limit)
   }
 end
 
--- Everything that decides about a group in one queue, as of now. Two calls, three when it has a rate or a pause.
-local function useOf(base, group)
+-- Everything that decides about a group in one queue, as of now. Two calls, three when it has a rate or a pause, unless
+-- `atAnyTime`: then it does not say what these two allow now.
+local function useOf(base, group, atAnyTime)
   local prefix, queue = string.match(base, OF_QUEUE)
   local found = native('HMGET', prefix .. ':fair:limits', group, '*')
   local limit = decoded(found[1] or found[2])
@@ -56,11 +59,11 @@ local function useOf(base, group)
   end
   local use = {
     base = base, prefix = prefix, queue = queue, group = group, key = key, waits = waits, lastTat = lastTat, pausedUntil = pausedUntil,
-    weight = own.w or limit.w or '1', gateOf(state, '', limit), gateOf(state, ':' .. queue, own),
+    weight = own.w or limit.w or '1', charge = tonumber(own.c or limit.c), gateOf(state, '', limit), gateOf(state, ':' .. queue, own),
   }
-  use.timed = use[1].every or use[2].every or (pausedUntil and pausedUntil >= 0)
+  use.timed = use[1].every or use[2].every or use.charge or (pausedUntil and pausedUntil >= 0)
   use.limited = use.timed or use[1].max or use[2].max or pausedUntil
-  if use.timed then
+  if use.timed and not atAnyTime then
     local time = native('TIME')
     use.now = time[1] * 1000000 + time[2]
     for i = 1, 2 do
@@ -100,7 +103,7 @@ end
 
 -- Makes the earliest time in `park` known to the claims and, when nothing can run before it, to sleeping workers.
 local function announcePark(base)
-  local first = native('ZRANGE', base .. 'fair:park', 0, 0, 'WITHSCORES')
+  local first = native('ZRANGE', base .. 'fair:park', '0', '0', 'WITHSCORES')
   local due = tonumber(first[2])
   if not due or due >= HELD then
     native('HDEL', base .. 'meta', 'fair:due')
@@ -148,10 +151,11 @@ local function left(base, group)
 end
 
 local function enter(use)
-  local activation = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
+  local activation, tell = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
   if activation == 1 then
-    native('HSET', use.prefix .. ':fair:queues', use.queue, 1)
+    native('HSET', use.prefix .. ':fair:queues', use.queue, '1')
   end
+  return tell
 end
 
 local function parkNow(use, due)
@@ -168,21 +172,20 @@ local function parkNow(use, due)
   announcePark(use.base)
 end
 
--- A group with limits has its first waiting job. Returns whether it may run now.
+-- A group with limits has its first waiting job. Returns what enterRing does.
 local function arrive(base, group)
   local use = useOf(base, group)
   if use.limited then
-    native('HSET', use.key, 'w:' .. use.queue, 1)
+    native('HSET', use.key, 'w:' .. use.queue, '1')
     native('PERSIST', use.key)
   end
-  native('HSET', use.prefix .. ':fair:queues', use.queue, 1)
+  native('HSET', use.prefix .. ':fair:queues', use.queue, '1')
   local due = dueOf(use)
   if due then
     parkNow(use, due)
     return false
   end
-  enter(use)
-  return true
+  return true, enter(use)
 end
 
 -- The lead over virtual time is a debt of jobs, so it is worth another stretch of virtual time under another weight.
@@ -191,7 +194,7 @@ local function rescaled(tag, now, old, weight)
 end
 
 local function lowestTag(base)
-  return tonumber(native('ZRANGE', base .. 'fair:ring', 0, 0, 'WITHSCORES')[2])
+  return tonumber(native('ZRANGE', base .. 'fair:ring', '0', '0', 'WITHSCORES')[2])
 end
 
 -- Brings a group that waits in a queue to where its limits and weight want it now. Returns whether it came into the ring.
@@ -206,7 +209,7 @@ local function settle(base, group)
   end
   local due = dueOf(use)
   if use.limited then
-    native('HSET', use.key, 'w:' .. use.queue, 1)
+    native('HSET', use.key, 'w:' .. use.queue, '1')
     native('PERSIST', use.key)
   else
     departed(use)
@@ -221,7 +224,7 @@ local function settle(base, group)
     native('HDEL', idx, group)
     enter(use)
     announcePark(base)
-    native('ZADD', base .. 'marker', 0, '0')
+    native('ZADD', base .. 'marker', '0', '0')
     return true
   end
   local ring = base .. 'fair:ring'
@@ -254,11 +257,14 @@ local function settleElsewhere(use)
   end
 end
 
--- A job of the group starts. `more`: whether others wait behind it here. Returns when the next one may start, as dueOf.
-local function occupy(use, jobId, more)
-  local jobKey = use.base .. jobId
-  -- A job that only passes through to be failed (it stalled too often) spends no token.
-  local free = use.now and native('HEXISTS', jobKey, 'defa') == 1
+local function slotField(use)
+  return (use.charge and inWords(math.floor(use.now / 1000)) or '') .. ':' .. use.group
+end
+
+-- A job of the group starts. `more`: whether others wait behind it here; `free`: it only passes through to be failed (it
+-- stalled too often) and spends no token. Returns when the next one may start, as dueOf, and what the job's hash is to
+-- have in the field slot.
+local function occupy(use, jobId, more, free)
   local changes = {}
   for i = 1, 2 do
     local gate = use[i]
@@ -272,7 +278,6 @@ local function occupy(use, jobId, more)
   end
   native('HSET', use.key, unpack(changes))
   native('HSET', use.prefix .. ':fair:slots', use.queue .. ':' .. jobId, use.group)
-  native('HSET', jobKey, 'slot', 1)
   if not more then
     departed(use)
   end
@@ -280,24 +285,65 @@ local function occupy(use, jobId, more)
   if due and #use.waits > 0 then
     settleElsewhere(use)
   end
-  return due
+  return due, slotField(use)
 end
 
--- A job is not active any more. Whatever was held for its slot may run.
-local function release(base, jobId)
+-- A group pays for a job that it has had already: in the ring by its tag, elsewhere by its finish tag. When nothing waits in
+-- the queue there is nobody to owe it.
+local function charge(use, units)
+  local base, ring = use.base, use.base .. 'fair:ring'
+  local extra = math.min(math.floor(units * UNIT / use.weight), 0x2000000000000)
+  local member = native('HGET', base .. 'fair:idx', use.group)
+  if member and member ~= '' then
+    local tag = tonumber(native('ZSCORE', ring, member))
+    local activation, weight, flags, start = string.match(member, OF_MEMBER)
+    if flags % 2 == 1 and tag == tonumber(start) then
+      -- Still fresh: what it is to be spared of its first charge goes with it.
+      native('ZREM', ring, member)
+      member = activation .. ':' .. weight .. ':' .. flags .. ':' .. inWords(tag + extra) .. ':' .. use.group
+      native('HSET', base .. 'fair:idx', use.group, member)
+    end
+    native('ZADD', ring, tag + extra, member)
+    return
+  end
+  if native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
+    return
+  end
+  local now = lowestTag(base) or tonumber(native('HGET', base .. 'fair:n', 'v') or 0)
+  local finish = tonumber(native('ZSCORE', base .. 'fair:fin', use.group) or 0)
+  native('ZADD', base .. 'fair:fin', math.max(now, finish) + extra, use.group)
+end
+
+local function chargeForTime(use, startedAt)
+  local time = native('TIME')
+  local ranMs = time[1] * 1000 + time[2] / 1000 - startedAt
+  if ranMs > 0 then
+    charge(use, ranMs / use.charge)
+  end
+end
+
+-- A job is not active any more. Whatever was held for its slot may run. `slot` is what its hash has in that field; the hash
+-- itself is the caller's to clean.
+local function release(base, jobId, slot)
   local prefix, queue = string.match(base, OF_QUEUE)
   local slots, field = prefix .. ':fair:slots', queue .. ':' .. jobId
-  local group = native('HGET', slots, field)
-  if not group then
+  local startedAt, group = string.match(slot or '', '^(%d*):(.*)$')
+  group = group or native('HGET', slots, field)
+  if not group or native('HDEL', slots, field) == 0 then
     return false
   end
-  native('HDEL', slots, field)
-  native('HDEL', base .. jobId, 'slot')
-  local key = prefix .. ':fair:state:' .. group
-  native('HINCRBY', key, 'run', -1)
-  native('HINCRBY', key, 'run:' .. queue, -1)
-  local use = useOf(base, group)
-  for _, waiting in ipairs(use.waits) do
+  local use = useOf(base, group, true)
+  local held
+  for i = 1, 2 do
+    local gate = use[i]
+    held = held or (gate.max and gate.run >= gate.max)
+    gate.run = gate.run - 1
+  end
+  native('HSET', use.key, use[1].runField, use[1].run, use[2].runField, use[2].run)
+  if use.charge and startedAt and startedAt ~= '' then
+    chargeForTime(use, tonumber(startedAt))
+  end
+  for _, waiting in ipairs(held and use.waits or {}) do
     local there = prefix .. waiting .. ':'
     local due = native('ZSCORE', there .. 'fair:park', group)
     if due and tonumber(due) >= HELD then
@@ -308,27 +354,41 @@ local function release(base, jobId)
   return true
 end
 
+-- Those of a queue's active jobs that have no slot.
+local function withoutSlot(base, slots, queue)
+  local jobIds, without = native('LRANGE', base .. 'active', '0', '-1'), {}
+  for from = 1, #jobIds, 500 do
+    local fields = {}
+    for i = from, math.min(from + 499, #jobIds) do
+      fields[#fields + 1] = queue .. ':' .. jobIds[i]
+    end
+    for i, group in ipairs(native('HMGET', slots, unpack(fields))) do
+      if not group then
+        without[#without + 1] = jobIds[from + i - 1]
+      end
+    end
+  end
+  return without
+end
+
 -- Gives slots to active jobs that started before their group had limits. `only`: those of this group, `*` for all.
 local function adopt(base, only)
   local prefix, queue = string.match(base, OF_QUEUE)
   local slots, adopted, limited = prefix .. ':fair:slots', 0, {}
-  for _, jobId in ipairs(native('LRANGE', base .. 'active', 0, -1)) do
-    local field = queue .. ':' .. jobId
-    if native('HEXISTS', slots, field) == 0 then
-      local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
-      if group and (only == '*' or group == only) then
-        if limited[group] == nil then
-          limited[group] = useOf(base, group).limited or false
-        end
-        if limited[group] then
-          local key = prefix .. ':fair:state:' .. group
-          native('HSET', slots, field, group)
-          native('HSET', base .. jobId, 'slot', 1)
-          native('HINCRBY', key, 'run', 1)
-          native('HINCRBY', key, 'run:' .. queue, 1)
-          native('PERSIST', key)
-          adopted = adopted + 1
-        end
+  for _, jobId in ipairs(withoutSlot(base, slots, queue)) do
+    local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
+    if group and (only == '*' or group == only) then
+      if limited[group] == nil then
+        limited[group] = useOf(base, group).limited or false
+      end
+      if limited[group] then
+        local key = prefix .. ':fair:state:' .. group
+        native('HSET', slots, queue .. ':' .. jobId, group)
+        native('HSET', base .. jobId, 'slot', ':' .. group)
+        native('HINCRBY', key, 'run', '1')
+        native('HINCRBY', key, 'run:' .. queue, '1')
+        native('PERSIST', key)
+        adopted = adopted + 1
       end
     end
   end

@@ -6,14 +6,25 @@ local function isDue(ms)
   return tonumber(ms) <= time[1] * 1000 + time[2] / 1000
 end
 
+-- What a job costs its group, by its stored options: 1 unless they say otherwise.
+local function costIn(options)
+  if not options or not string.find(options, '"cost":', 1, true) then
+    return 1
+  end
+  local group = cjson.decode(options)['group']
+  return type(group) == 'table' and tonumber(group['cost']) or 1
+end
+
 -- The next job under fair shares and, if more may run, the count that moved with it; nil when nothing may run.
+-- `costOf(key of a job, whether more is asked)` tells what it costs its group and, if asked, whether it only passes through to
+-- be failed. Returns also what the job's hash is to have in the field slot, if anything.
 -- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
 -- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call, and
 -- a mark asks for another call when that was not enough.
-local function pick(base)
+local function pick(base, costOf)
   local ring = base .. 'fair:ring'
   for _ = 1, 8 do
-    local lowest = native('ZRANGE', ring, 0, 0, 'WITHSCORES')
+    local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')
     local member, tag = lowest[1], tonumber(lowest[2])
     if not member then
       return nil
@@ -27,25 +38,31 @@ local function pick(base)
     local q = base .. QUEUE .. group
     local head = not due and native('ZPOPMIN', q)
     if head and head[1] then
-      local nextTag, owed = tag + math.floor(UNIT / weight), 0
+      local cost, doomed = costOf(base .. head[1], use)
+      local charge, owed = math.floor(cost * UNIT / weight), 0
       if flags == '1' or flags == '3' then
         owed = discountOf(activation, weight)
         if tag == tonumber(start) then
-          nextTag = nextTag - owed
+          -- At least 1, so that it is spared once.
+          charge = math.max(charge - owed, 1)
         end
       end
+      local nextTag = tag + charge
       local count = countTaken(base, head[2])
       local more = native('EXISTS', q) == 1
-      due = use and limits().occupy(use, head[1], more)
+      local slot
+      if use then
+        due, slot = limits().occupy(use, head[1], more, doomed)
+      end
       if more and not due then
         native('ZADD', ring, nextTag, member)
-        return head[1], count
+        return head[1], count, slot
       end
       local othersLeft = leaveRing(base, group, member, nextTag + owed, more and due)
       if more then
         limits().announcePark(base)
       end
-      return head[1], othersLeft and count or nil
+      return head[1], othersLeft and count or nil, slot
     end
     leaveRing(base, group, member, tag, due)
     if use then
@@ -53,5 +70,5 @@ local function pick(base)
     end
   end
   -- Others may stand behind those: whoever comes next goes on, and somebody has to come.
-  native('ZADD', base .. 'marker', 0, '0')
+  native('ZADD', base .. 'marker', '0', '0')
 end

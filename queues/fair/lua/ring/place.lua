@@ -8,7 +8,7 @@ local GRACE_MS = 5000
 -- Out of everything; the mark tells it from a later job with its id.
 local function supersede(base, jobId, now)
   native('ZADD', base .. 'fair:superseded', now, jobId)
-  native('HSET', base .. jobId, 'sup', 1)
+  native('HSET', base .. jobId, 'sup', '1')
 end
 
 -- A new job removes those of its key that have not started, if it is to replace them; if it is to supersede them, also
@@ -38,11 +38,12 @@ local function makeWay(base, group, spec)
   for _, jobId in ipairs(native('SMEMBERS', base .. 'fair:kh::' .. name)) do
     local job = native('HMGET', base .. jobId, 'rjk', 'ats')
     local mayGo = not job[1] and (cancels or not job[2])
-    if mayGo and (cancels and native('ZREM', base .. 'delayed', jobId) == 1 or take(base, group, jobId)) then
+    if mayGo and (cancels and takeDelayed(base, group, jobId) or take(base, group, jobId)) then
       keys().releaseKey(base, jobId)
       supersede(base, jobId, now)
     elseif cancels and native('LPOS', base .. 'active', jobId)
       and native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
+      native('HSET', base .. jobId, 'cxl', '1')
       native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
     end
   end
@@ -68,14 +69,14 @@ local function put(base, group, jobId, score)
 end
 
 local function pushBack(base, group, jobId)
-  put(base, group, jobId, ORIGIN + native('HINCRBY', base .. 'fair:n', 'i', 1))
+  put(base, group, jobId, ORIGIN + native('HINCRBY', base .. 'fair:n', 'i', '1'))
 end
 
 local function pushFront(base, group, jobId)
-  put(base, group, jobId, ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', 1))
+  put(base, group, jobId, ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', '1'))
 end
 
 local function pushPrioritized(base, group, jobId, score)
-  native('HINCRBY', base .. 'fair:n', 'p', 1)
+  native('HINCRBY', base .. 'fair:n', 'p', '1')
   put(base, group, jobId, math.min(score, HIGHEST))
 end

@@ -11,6 +11,17 @@ local function releaseKeyOf(base, jobId)
   end
 end
 
+-- Takes a delayed job away; returns whether it was there.
+local function takeDelayed(base, group, jobId)
+  if native('ZREM', base .. 'delayed', jobId) == 0 then
+    return false
+  end
+  if native('HINCRBY', base .. 'fair:d', group, '-1') <= 0 then
+    native('HDEL', base .. 'fair:d', group)
+  end
+  return true
+end
+
 -- Takes one given job out of its group's queue, or off the blocked ones of its key. Returns whether it was there.
 local function take(base, group, jobId)
   local q = base .. QUEUE .. group

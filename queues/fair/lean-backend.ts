@@ -1,0 +1,178 @@
+import { raw2NextJobData, RedisQueueBackend } from 'bullmq';
+import type { JobJson, KeepJobs, WorkerOptions } from 'bullmq';
+import { groupOf, KeyBusyError } from './group-options.ts';
+
+type AddJob = Parameters<RedisQueueBackend['addJob']>;
+
+/** What a lean script answers when the case is not plain. */
+const NOT_PLAIN = -200;
+/** The answers that say so, and for how long others are not likely to be plain either: a limit on the queue, this job, due jobs. */
+const LEAN_PAUSES_MS = new Map<unknown, number>([
+  [NOT_PLAIN, 100],
+  [-201, 0],
+  [-202, 5],
+]);
+
+/** What `reject.lua` answers for a job whose key is taken. */
+const KEY_BUSY = -120;
+
+/** Options that BullMQ stores under other names, or that need its own script. */
+const NOT_PLAIN_OPTIONS = [
+  'lifo',
+  'deduplication',
+  'keepLogs',
+  'telemetry',
+  'failParentOnFailure',
+  'continueParentOnFailure',
+  'ignoreDependencyOnFailure',
+  'removeDependencyOnFailure',
+];
+
+/**
+ * BullMQ's Redis backend with lean scripts on the hot paths: plain jobs, most of all, are added, started and completed by
+ * `add.lua`, `start.lua` and `complete.lua`. They send one key and strings where BullMQ sends up to 14 keys and packed
+ * objects, which is a third of a client's work. Whatever is not plain goes BullMQ's way.
+ */
+export class LeanBackend extends RedisQueueBackend {
+  #leanAgainAt = 0;
+
+  override async addJob(...args: AddJob): Promise<string> {
+    const plain = this.#plainAdd(...args);
+    if (plain === null) return super.addJob(...args);
+    const client = await this.queue.client;
+    const id: unknown = await this.execCommand(client, 'add', plain);
+    return id === NOT_PLAIN ? super.addJob(...args) : (id as string);
+  }
+
+  /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */
+  override async addJobs(...[entries]: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
+    const plain = entries.map(({ job, jobId, parentKeyOpts }) => this.#plainAdd(job, jobId, parentKeyOpts));
+    const client = await this.queue.client;
+    const pipeline = client.pipeline();
+    for (const [index, { job, jobId, parentKeyOpts }] of entries.entries()) {
+      const args = plain[index];
+      // Both put their command into the pipeline before they return.
+      if (args) void this.execCommand(pipeline, 'add', args);
+      else void this.addJobToTransaction(pipeline, job, jobId, parentKeyOpts);
+    }
+    const replies = (await pipeline.exec()) as [Error | null, string | number][];
+    const ids: string[] = [];
+    for (const [index, [error, id]] of replies.entries()) {
+      if (error) throw error;
+      const entry = entries[index];
+      if (id === NOT_PLAIN && entry)
+        ids.push(await super.addJob(entry.job, entry.jobId, entry.parentKeyOpts));
+      else ids.push(id === KEY_BUSY ? '' : String(id));
+    }
+    return ids;
+  }
+
+  /** What `add.lua` needs of a plain job; null for the others. @throws TypeError for a wrong group */
+  #plainAdd(job: JobJson, jobId: AddJob[1], parentKeyOpts: AddJob[2] = {}): (string | number)[] | null {
+    const opts = job.opts as unknown as Record<string, unknown>;
+    const group = groupOf(opts);
+    if (job.parent || job.parentKey || job.repeatJobKey || job.deduplicationId) return null;
+    if (parentKeyOpts.addToWaitingChildren || parentKeyOpts.parentDependenciesKey) return null;
+    if (NOT_PLAIN_OPTIONS.some((option) => opts[option] !== undefined)) return null;
+    if ((group?.keyStrategy ?? 'queue') !== 'queue') return null;
+    const { delay = 0, priority = 0 } = opts as { delay?: number; priority?: number };
+    if (!(delay <= 0 && priority >= 0)) return null;
+    const args = [
+      this.toKey(''),
+      jobId ?? '',
+      job.name,
+      job.timestamp,
+      job.data,
+      JSON.stringify(opts),
+      priority,
+      delay,
+    ];
+    args.push(group?.id ?? '');
+    if (group?.key !== undefined) args.push(group.key);
+    return args;
+  }
+
+  override async moveToActive(
+    ...args: Parameters<RedisQueueBackend['moveToActive']>
+  ): ReturnType<RedisQueueBackend['moveToActive']> {
+    const [token, name = ''] = args;
+    const { limiter, lockDuration = 0 } = this.queue.opts as WorkerOptions;
+    const now = Date.now();
+    if (limiter || now < this.#leanAgainAt) return super.moveToActive(...args);
+    const client = await this.queue.client;
+    const reply: unknown = await this.execCommand(client, 'start', [
+      this.toKey(''),
+      now,
+      name,
+      token,
+      lockDuration,
+    ]);
+    return this.#isRefusal(reply, now) ? super.moveToActive(...args) : raw2NextJobData(reply as unknown[]);
+  }
+
+  override async moveToCompleted(
+    ...args: Parameters<RedisQueueBackend['moveToCompleted']>
+  ): ReturnType<RedisQueueBackend['moveToCompleted']> {
+    const [job, returnValue, removeOnComplete, token, fetchNext] = args;
+    const keep = this.#keepsPlainly(removeOnComplete);
+    const finishedOn = Date.now();
+    if (keep === null || token === '0' || !isPlain(job) || finishedOn < this.#leanAgainAt)
+      return super.moveToCompleted(...args);
+    const { opts, closing } = this.queue;
+    const { lockDuration = 0, name = '' } = opts as WorkerOptions;
+    const client = await this.queue.client;
+    const reply: unknown = await this.execCommand(client, 'complete', [
+      this.toKey(''),
+      job.id,
+      finishedOn,
+      // As BullMQ stores what has no JSON.
+      JSON.stringify(returnValue) ?? 'null',
+      token,
+      keep,
+      fetchNext && !closing ? 1 : 0,
+      lockDuration,
+      name,
+    ]);
+    if (this.#isRefusal(reply, finishedOn)) return super.moveToCompleted(...args);
+    if (typeof reply === 'number' && reply < 0)
+      throw this.finishedErrors({
+        code: reply,
+        jobId: job.id ?? '',
+        command: 'moveToFinished',
+        state: 'active',
+      });
+    return { result: raw2NextJobData(reply as unknown[]), finishedOn };
+  }
+
+  /** Whether a lean script refused; then others need not ask for a while. */
+  #isRefusal(reply: unknown, now: number): boolean {
+    const pauseMs = LEAN_PAUSES_MS.get(reply);
+    if (pauseMs === undefined) return false;
+    this.#leanAgainAt = now + pauseMs;
+    return true;
+  }
+
+  /** 0 to remove a completed job, -1 to keep it; null for all other rules, and where BullMQ has more to do at a finish. */
+  #keepsPlainly(removeOnComplete: boolean | number | KeepJobs): number | null {
+    const opts = this.queue.opts as WorkerOptions;
+    if (opts.metrics?.maxDataPoints || opts.limiter) return null;
+    const { count, age, ...others } = this.getKeepJobs(removeOnComplete, opts.removeOnComplete) as {
+      count?: number;
+      age?: number;
+    };
+    if (age || Object.keys(others).length > 0) return null;
+    return count === 0 || count === -1 ? count : null;
+  }
+
+  override finishedErrors(
+    ...args: Parameters<RedisQueueBackend['finishedErrors']>
+  ): ReturnType<RedisQueueBackend['finishedErrors']> {
+    return args[0].code === KEY_BUSY ? new KeyBusyError() : super.finishedErrors(...args);
+  }
+}
+
+/** Whether nothing that is known of the job here keeps it from a lean finish. */
+function isPlain(job: object): boolean {
+  const { parentKey, deduplicationId } = job as { parentKey?: string; deduplicationId?: string };
+  return !parentKey && !deduplicationId;
+}

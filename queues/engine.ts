@@ -20,6 +20,9 @@ import type { TaskRegistry } from './tasks/registry.ts';
 import { ApiKeyStore } from './tenants/api-key-store.ts';
 import { TenantStore } from './tenants/tenant-store.ts';
 import type { ApiKeys, Tenants } from './tenants/types.ts';
+import { UsageBook } from './usage/book.ts';
+import { UsageService } from './usage/service.ts';
+import type { UsageReader } from './usage/service.ts';
 import { connectProducer, connectReader } from './topology/connections.ts';
 import type { RedisConnection } from './topology/connections.ts';
 import { guardRedis } from './topology/guard.ts';
@@ -47,6 +50,8 @@ export interface Engine {
   readonly retention: Retention;
   readonly superseded: Superseded;
   readonly presence: WorkerPresence;
+  readonly usage: UsageReader;
+  readonly usageBook: UsageBook;
   readonly topology: Topology;
   /** Resolves when Redis answers. @throws WaggleError redis_unavailable */
   ping(): Promise<void>;
@@ -88,6 +93,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const presence = new WorkerPresence(topology);
   const explainer = new JobExplainer(topology, reader, presence);
   const tenants = new TenantStore(topology);
+  const usageBook = new UsageBook(topology);
   let closing: Promise<void> | undefined;
   return {
     jobs: new JobService({
@@ -108,6 +114,8 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     retention,
     superseded,
     presence,
+    usage: new UsageService(topology, tenants, usageBook),
+    usageBook,
     topology,
     ping: () => withRedis(async () => void (await redis.ping())),
     close: () => (closing ??= closeAll(waiters, topology, redis)),

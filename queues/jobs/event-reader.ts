@@ -1,4 +1,5 @@
 import type { Logger } from '../../src/shared/logger.ts';
+import { blockingClientId, unblockClient } from '../topology/blocking.ts';
 import { isCluster } from '../topology/connections.ts';
 import type { RedisConnection } from '../topology/connections.ts';
 
@@ -46,6 +47,8 @@ export class EventReader {
   #clientId: number | undefined;
   #loop: Promise<void> | undefined;
   #closed = false;
+  #announceClose: () => void = () => undefined;
+  readonly #whenClosed = new Promise<void>((resolve) => (this.#announceClose = resolve));
 
   constructor(options: EventReaderOptions) {
     this.#options = options;
@@ -73,6 +76,7 @@ export class EventReader {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#announceClose();
     this.#connection?.disconnect();
     await this.#loop;
   }
@@ -80,7 +84,7 @@ export class EventReader {
   #take(stream: string, lastId: string): FollowedStream {
     const followed = { lastId, users: 0, idleSince: Date.now(), read: false };
     this.#streams.set(stream, followed);
-    this.#interruptUntilRead(followed);
+    this.#interruptUntilRead(stream, followed);
     return followed;
   }
 
@@ -90,13 +94,13 @@ export class EventReader {
   }
 
   /**
-   * Again and again, since an interruption that arrives just before the read does is lost. A server that refuses CLIENT,
-   * and a cluster, whose nodes each count their clients, cost a new stream up to one blocking time, no more.
+   * Again and again, since an interruption that arrives just before the read does is lost. A server that refuses CLIENT
+   * costs a new stream up to one blocking time, no more.
    */
-  #interruptUntilRead(followed: FollowedStream): void {
+  #interruptUntilRead(stream: string, followed: FollowedStream): void {
     if (this.#closed || followed.read || this.#clientId === undefined) return;
-    this.#options.redis.client('UNBLOCK', this.#clientId).catch(() => undefined);
-    setTimeout(() => this.#interruptUntilRead(followed), INTERRUPT_AGAIN_MS).unref();
+    unblockClient(this.#options.redis, stream, this.#clientId).catch(() => undefined);
+    setTimeout(() => this.#interruptUntilRead(stream, followed), INTERRUPT_AGAIN_MS).unref();
   }
 
   async #run(): Promise<void> {
@@ -121,14 +125,22 @@ export class EventReader {
   async #connected(): Promise<RedisConnection> {
     this.#connection ??= this.#options.connect();
     const connection = this.#connection;
-    if (connection.status === 'wait') await connection.connect();
+    // A cluster that is closed while it connects never says how that ended.
+    if (connection.status === 'wait') await Promise.race([connection.connect(), this.#whenClosed]);
     if (connection.status !== 'ready') throw new Error('event connection is not ready');
-    // A reconnect makes another client of it, and a read may be interrupted at any time: ask each time it may be new.
-    if (this.#clientId === undefined && !isCluster(connection)) {
-      connection.once('close', () => (this.#clientId = undefined));
-      this.#clientId = await connection.client('ID').catch(() => undefined);
-    }
+    await this.#askClientId(connection);
     return connection;
+  }
+
+  /**
+   * A reconnect makes another client of it, and a read may be interrupted at any time: asked each time it may be new. In
+   * a cluster that is always, since the streams may be another node's by now.
+   */
+  async #askClientId(connection: RedisConnection): Promise<void> {
+    const [stream] = this.#streams.keys();
+    if (stream === undefined || (this.#clientId !== undefined && !isCluster(connection))) return;
+    if (!isCluster(connection)) connection.once('close', () => (this.#clientId = undefined));
+    this.#clientId = await blockingClientId(connection, stream).catch(() => undefined);
   }
 
   async #readOnce(connection: RedisConnection): Promise<void> {

@@ -116,13 +116,13 @@ function optionsOf(
   };
 }
 
-function groupOf({ key, keyLimit, keyStrategy }: JobRequest, { tenant }: PrepareContext): GroupOptions {
-  if (key === undefined) return { id: tenant };
+function groupOf({ key, keyLimit, keyStrategy, cost }: JobRequest, { tenant }: PrepareContext): GroupOptions {
   return {
     id: tenant,
-    key,
+    ...(key === undefined ? {} : { key }),
     ...(keyLimit === undefined ? {} : { keyLimit }),
     ...(keyStrategy === undefined ? {} : { keyStrategy }),
+    ...(cost === undefined ? {} : { cost }),
   };
 }
 

@@ -56,7 +56,8 @@ export class JobExplainer {
   }
 }
 
-function tenantGates({ now, pausedUntil, gates }: Explanation, queue: string): Blocking[] {
+/** The gates of a tenant over all its queues and in one of them. */
+export function tenantGates({ now, pausedUntil, gates }: Explanation, queue: string): Blocking[] {
   const found: Blocking[] = [];
   if (pausedUntil !== undefined && (pausedUntil < 0 || pausedUntil > now))
     found.push(gate('tenant_paused', 'the tenant is paused', pausedUntil < 0 ? null : pausedUntil));
@@ -76,7 +77,8 @@ function keyGates({ blocked, holders = [] }: Explanation): Blocking[] {
   return [gate('key', `its key is held by ${shown}; ${blocked} of the key are before it`)];
 }
 
-function queueGates({ queuePaused, concurrency, active }: Explanation): Blocking[] {
+/** The gates that hold everybody in a queue. */
+export function queueGates({ queuePaused, concurrency, active }: Explanation): Blocking[] {
   const found: Blocking[] = [];
   if (queuePaused) found.push(gate('queue_paused', 'the queue is paused'));
   if (concurrency !== undefined && active >= concurrency)

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { randomToken } from '../../src/shared/ids.ts';
-import { ApiKeyRequest } from '../../src/shared/schemas.ts';
-import type { ApiKey, Scope } from '../../src/shared/schemas.ts';
+import { ApiKeyRequest } from '../../src/shared/tenant-schemas.ts';
+import type { ApiKey, Scope } from '../../src/shared/tenant-schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
 import { withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';

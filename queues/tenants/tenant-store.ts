@@ -1,7 +1,7 @@
 import { WaggleError } from '../../src/shared/errors.ts';
 import { DEFAULT_TENANT, isTenantId } from '../../src/shared/ids.ts';
-import { TenantSettings } from '../../src/shared/schemas.ts';
-import type { Tenant, TenantSettingsInput } from '../../src/shared/schemas.ts';
+import { TenantSettings } from '../../src/shared/tenant-schemas.ts';
+import type { Tenant, TenantSettingsInput } from '../../src/shared/tenant-schemas.ts';
 import { invalid, parse } from '../../src/shared/validate.ts';
 import { DEFAULT_QUEUE } from '../jobs/prepare.ts';
 import { withRedis } from '../topology/redis-errors.ts';

@@ -1,4 +1,10 @@
-import type { ApiKey, ApiKeyRequest, Scope, Tenant, TenantSettingsInput } from '../../src/shared/schemas.ts';
+import type {
+  ApiKey,
+  ApiKeyRequest,
+  Scope,
+  Tenant,
+  TenantSettingsInput,
+} from '../../src/shared/tenant-schemas.ts';
 
 export interface Tenants {
   /** Stores the settings; they hold from the next pick on. `*` sets the defaults. @throws WaggleError validation */

@@ -51,6 +51,21 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:jobs`;
   }
 
+  /** HASH: minute -> what the tenant used in it (JSON); see queues/usage. Goes 65 minutes after its last new minute. */
+  tenantUsage(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:usage`;
+  }
+
+  /** HASH: `<minute>:units`, `<minute>:weight`, the sums of a shard's tenants. Goes as a tenant's does. */
+  usage(shard: number): string {
+    return `${this.prefix(shard)}::usage`;
+  }
+
+  /** STRING: the last batch of usage that was booked for a worker process. Goes 65 minutes later. */
+  usageSender(shard: number, sender: string): string {
+    return `${this.prefix(shard)}::usage:${sender}`;
+  }
+
   /** ZSET of `<queue> <id>` of finished jobs, by the time in ms at which they are to be removed. */
   retire(shard: number): string {
     return `${this.prefix(shard)}:retire`;

@@ -17,7 +17,7 @@ const CONNECTION_CODES: ReadonlySet<string> = new Set([
 
 /** What ioredis and BullMQ say, without a code of their own, when there is no connection. */
 const CONNECTION_MESSAGES =
-  /connection is closed|isn't writeable|command timed out|socket timeout|max retries per request|failed to refresh slots|all startup nodes|none of startup nodes|connection is not yet/i;
+  /connection is closed|isn't writeable|command timed out|socket timeout|max retries per request|failed to refresh slots|all startup nodes|none of startup nodes|connection is not yet|too many cluster redirections/i;
 
 /** Replies of a server that is there and cannot serve: starting, read-only, out of memory, unable to save. */
 const UNABLE_REPLIES =

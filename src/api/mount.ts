@@ -54,6 +54,7 @@ export function expressPath(path: string): string {
 async function admit(route: Route, req: Request, res: Response, deps: MountDeps): Promise<string> {
   if (route.access === 'public') return '';
   const caller = await deps.authenticate(req, res);
+  if (route.access === 'tenant') return tenantFor(caller, null, req, res);
   if (route.access !== 'admin') return tenantFor(caller, route.access, req, res);
   requireAdmin(caller);
   return '';

@@ -9,7 +9,7 @@ import type { ResponseDoc, Route } from './route.ts';
 const TAGS = [
   { name: 'jobs', description: 'Enqueue and look up jobs.' },
   { name: 'flows', description: 'Jobs that wait for other jobs.' },
-  { name: 'tenants', description: 'Tenants and their keys, for the admin.' },
+  { name: 'tenants', description: 'Tenants, their keys, and what they use.' },
   { name: 'operations', description: 'Probes, metrics and this document.' },
 ];
 

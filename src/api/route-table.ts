@@ -8,6 +8,7 @@ import { jobRoutes } from './routes/jobs.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { openApiRoutes } from './routes/openapi.ts';
 import { tenantRoutes } from './routes/tenants.ts';
+import { usageRoutes } from './routes/usage.ts';
 
 /** Every route of the API. Express asks them in this order, so the busiest come first. */
 export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
@@ -16,6 +17,7 @@ export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
     ...jobBatchRoutes(deps),
     ...flowRoutes(deps),
     ...tenantRoutes(deps),
+    ...usageRoutes(deps),
     ...apiKeyRoutes(deps),
     ...healthRoutes(deps),
     ...metricsRoutes(metrics),

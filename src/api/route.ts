@@ -2,11 +2,11 @@ import type { Request } from 'express';
 import type { z } from 'zod';
 import type { Engine } from '../../queues/engine.ts';
 import type { ErrorCode } from '../shared/errors.ts';
-import type { Scope } from '../shared/schemas.ts';
+import type { Scope } from '../shared/tenant-schemas.ts';
 import type { Reply } from './http/reply.ts';
 
-/** `public`: no credential; `admin`: the admin token; a scope: for one tenant, with that scope. */
-export type Access = 'public' | 'admin' | Scope;
+/** `public`: no credential; `admin`: the admin token; `tenant`: for one tenant; a scope: for one tenant, with that scope. */
+export type Access = 'public' | 'admin' | 'tenant' | Scope;
 
 export interface ResponseDoc {
   description: string;

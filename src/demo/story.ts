@@ -1,13 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  ApiKey,
-  BatchResponse,
-  Flow,
-  FlowReceipt,
-  FlowTree,
-  Job,
-  JobRequest,
-} from '../shared/schemas.ts';
+import type { BatchResponse, Flow, FlowReceipt, FlowTree, Job, JobRequest } from '../shared/schemas.ts';
+import type { ApiKey } from '../shared/tenant-schemas.ts';
 import type { Client } from './client.ts';
 import { allDoneMs, quantity } from './figures.ts';
 import type { JobTimes } from './figures.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { CORRELATION_ID, NODE_NAME, QUEUE_NAME, RESERVED_QUEUES, TASK_NAME, TENANT_ID } from './ids.ts';
-import { MAX_DELAY_MS, MAX_MOMENT_MS, MAX_RETAIN_MS, MAX_TIMEOUT_MS } from './limits.ts';
+import { MAX_DELAY_MS, MAX_RETAIN_MS, MAX_TIMEOUT_MS } from './limits.ts';
 
 /**
  * The wire types of the HTTP contract. Validation, TypeScript types and the OpenAPI document come from these alone.
@@ -46,7 +46,7 @@ const TagList = z
   .array(Tag)
   .max(20)
   .meta({ examples: [['import', 'nightly']] });
-const Timestamp = z.iso.datetime({ offset: true, error: 'must be an ISO 8601 time with a time zone' });
+export const Timestamp = z.iso.datetime({ offset: true, error: 'must be an ISO 8601 time with a time zone' });
 
 export const Backoff = z
   .strictObject({
@@ -112,6 +112,9 @@ const jobFields = {
     .max(9)
     .optional()
     .meta({ description: '9 is most urgent; inside the tenant only.' }),
+  cost: z.number().min(0.01).max(1000).optional().meta({
+    description: 'How many jobs this one counts for when shares are weighed; default 1.',
+  }),
   delayMs: z.int().min(0).max(MAX_DELAY_MS).optional(),
   runAt: Timestamp.optional().meta({ description: 'Not before this time; one in the past means now.' }),
   attempts: z.int().min(1).max(100).optional(),
@@ -361,121 +364,6 @@ export const Flow = z
   })
   .meta({ id: 'Flow' });
 export type Flow = z.output<typeof Flow>;
-
-export const Rate = z
-  .strictObject({
-    limit: z.int().min(1).max(1_000_000).meta({ description: 'Jobs that may start per period.' }),
-    periodMs: z.int().min(1).max(MAX_DELAY_MS),
-    burst: z.int().min(1).max(1_000_000).default(1).meta({
-      description: 'Starts that may come at once after a quiet time; the others are spaced evenly.',
-    }),
-  })
-  .meta({
-    description: 'How fast jobs may start.',
-    examples: [{ limit: 50, periodMs: 1000, burst: 10 }],
-  });
-export type Rate = z.output<typeof Rate>;
-
-const Weight = z.number().min(0.01).max(1000);
-const MaxRunning = z
-  .int()
-  .min(0)
-  .max(1_000_000)
-  .nullable()
-  .meta({ description: 'Jobs that may run at once; null = no limit.' });
-
-export const QueueLimits = z
-  .strictObject({
-    weight: Weight.optional(),
-    maxRunning: MaxRunning.optional(),
-    rate: Rate.nullable().optional(),
-  })
-  .meta({ description: "What holds in one queue, beside the tenant's own limits." });
-
-const tenantFields = {
-  weight: Weight.default(1).meta({ description: 'Share relative to the other tenants.' }),
-  maxRunning: MaxRunning.default(null),
-  rate: Rate.nullable().default(null),
-  maxWaiting: z
-    .int()
-    .min(0)
-    .max(100_000_000)
-    .nullable()
-    .default(null)
-    .meta({ description: 'Jobs that may wait over all queues; more are refused. null = no limit.' }),
-  paused: z.boolean().default(false).meta({ description: 'Whether none of its jobs may start.' }),
-  queues: z
-    .record(QueueName, QueueLimits)
-    .default({})
-    .refine((queues) => Object.keys(queues).length <= 100, 'has more than 100 queues')
-    .meta({ description: 'Limits of single queues.' }),
-};
-
-export const TenantSettings = z.strictObject(tenantFields).meta({
-  id: 'TenantSettings',
-  examples: [{ weight: 3, maxRunning: 20, rate: { limit: 50, periodMs: 1000, burst: 10 } }],
-});
-export type TenantSettings = z.output<typeof TenantSettings>;
-export type TenantSettingsInput = z.input<typeof TenantSettings>;
-
-export const PauseRequest = z
-  .strictObject({
-    untilMs: z.int().min(0).max(MAX_MOMENT_MS).nullable().default(null).meta({
-      description:
-        'How long, in milliseconds; a number of 13 digits is a moment since 1970. null = until resumed.',
-    }),
-  })
-  .meta({ id: 'PauseRequest', examples: [{ untilMs: 60000 }] });
-
-export const Tenant = z
-  .strictObject({
-    id: z.string(),
-    weight: z.number(),
-    maxRunning: z.int().nullable(),
-    rate: Rate.nullable(),
-    maxWaiting: z.int().nullable(),
-    paused: z
-      .boolean()
-      .meta({ description: 'Whether it is paused now, by its settings, by hand or by a handler.' }),
-    pausedUntil: z.iso.datetime().nullable().meta({ description: 'When the pause ends by itself.' }),
-    queues: z.record(z.string(), QueueLimits),
-    configured: z.boolean().meta({ description: 'False while the defaults of tenant `*` apply.' }),
-    createdAt: z.iso.datetime().nullable(),
-    updatedAt: z.iso.datetime().nullable(),
-  })
-  .meta({ id: 'Tenant' });
-export type Tenant = z.output<typeof Tenant>;
-
-export const scopes = [
-  'jobs:read',
-  'jobs:write',
-  'schedules:write',
-  'webhooks:write',
-  'events:write',
-  'work',
-] as const;
-export const Scope = z.enum(scopes).meta({ id: 'Scope' });
-export type Scope = z.output<typeof Scope>;
-
-export const ApiKeyRequest = z
-  .strictObject({
-    scopes: z.array(Scope).min(1).default(['jobs:read', 'jobs:write']),
-    expiresAt: Timestamp.nullable()
-      .default(null)
-      .refine((at) => at === null || Date.parse(at) > Date.now(), 'must be in the future'),
-  })
-  .meta({ id: 'ApiKeyRequest', examples: [{ scopes: ['jobs:read', 'jobs:write'], expiresAt: null }] });
-export type ApiKeyRequest = z.output<typeof ApiKeyRequest>;
-
-export const ApiKey = z
-  .strictObject({
-    id: z.string(),
-    secret: z.string().meta({ description: 'Shown this once; only its hash is stored.' }),
-    scopes: z.array(Scope),
-    expiresAt: z.iso.datetime().nullable(),
-  })
-  .meta({ id: 'ApiKey' });
-export type ApiKey = z.output<typeof ApiKey>;
 
 export const JobListQuery = z
   .strictObject({

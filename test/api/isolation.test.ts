@@ -28,13 +28,16 @@ beforeAll(async () => {
 afterAll(() => api.stop());
 
 const guarded = (): Row[] => rows.filter((row) => row.access !== 'public');
-const scoped = (): Row[] => guarded().filter((row) => row.access !== 'admin');
+const ofTenants = (): Row[] => guarded().filter((row) => row.access !== 'admin');
+const scoped = (): Row[] => ofTenants().filter((row) => row.access !== 'tenant');
 
 test('the table holds every kind of route', () => {
   expect(new Set(rows.map((row) => row.access))).toEqual(
-    new Set(['public', 'admin', 'jobs:read', 'jobs:write']),
+    new Set(['public', 'admin', 'tenant', 'jobs:read', 'jobs:write']),
   );
   expect(guarded().length).toBeGreaterThanOrEqual(10);
+  expect(rows).toContainEqual({ method: 'GET', path: '/v1/me', access: 'tenant' });
+  expect(rows).toContainEqual({ method: 'GET', path: '/v1/tenants/acme/usage', access: 'admin' });
 });
 
 describe('every guarded route', () => {
@@ -85,7 +88,7 @@ describe('every guarded route', () => {
 
   test('refuses a key that names another tenant, and takes one that names its own', async () => {
     const token = await api.key('acme');
-    for (const { method, path } of scoped()) {
+    for (const { method, path } of ofTenants()) {
       expectProblem(
         await api.call(method, path, { token, headers: { 'X-Tenant-Id': 'globex' } }),
         403,
@@ -97,12 +100,23 @@ describe('every guarded route', () => {
   });
 
   test('asks the admin which tenant is meant', async () => {
-    for (const { method, path } of scoped()) {
+    for (const { method, path } of ofTenants()) {
       for (const headers of [{}, { 'X-Tenant-Id': '' }, { 'X-Tenant-Id': 'A B' }, { 'X-Tenant-Id': '*' }]) {
         expectProblem(await api.admin(method, path, { headers }), 400, 'validation');
       }
     }
   });
+});
+
+test('a route of any tenant takes each of its keys, whatever the scopes, and tells of its owner alone', async () => {
+  const { json } = await api.call('GET', '/openapi.json');
+  const scopes = json.components.schemas.Scope.enum as string[];
+  for (const { method, path } of rows.filter((row) => row.access === 'tenant')) {
+    for (const scope of scopes) {
+      const answer = await api.call(method, path, { token: await api.key('globex', [scope]) });
+      expect([answer.status, answer.json.tenant]).toEqual([200, 'globex']);
+    }
+  }
 });
 
 describe('what belongs to one tenant', () => {
@@ -153,6 +167,17 @@ describe('what belongs to one tenant', () => {
     expect((await api.admin('GET', `/v1/jobs/${job.id}`, { headers })).status).toBe(200);
     const elsewhere = await api.admin('GET', `/v1/jobs/${job.id}`, { headers: { 'X-Tenant-Id': 'globex' } });
     expectProblem(elsewhere, 404, 'not_found');
+  });
+
+  test('is not in the usage of another', async () => {
+    const token = await api.key('hidden');
+    await api.call('POST', '/v1/jobs', { token, body: { task: 'echo', queue: 'of-hidden' } });
+    const other = await api.call('GET', '/v1/me', { token: await api.key('other-0') });
+    expect(other.text).not.toContain('hidden');
+    expect((await api.call('GET', '/v1/me', { token })).json.queues).toEqual({
+      'of-hidden': { waiting: 1, delayed: 0, active: 0 },
+    });
+    expectProblem(await api.call('GET', '/v1/tenants/hidden/usage', { token }), 403, 'forbidden');
   });
 
   test('does not follow a cursor of another tenant', async () => {

@@ -2,9 +2,11 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { z } from 'zod';
 import { WaggleError } from '../../src/shared/errors.ts';
-import * as schemas from '../../src/shared/schemas.ts';
+import * as jobSchemas from '../../src/shared/schemas.ts';
+import * as tenantSchemas from '../../src/shared/tenant-schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
 
+const schemas = { ...jobSchemas, ...tenantSchemas };
 const { FlowRequest, FlowTree, JobListQuery, JobRequest, TenantSettings } = schemas;
 
 function faults(schema: z.ZodType, value: unknown): { path: string; message: string }[] {
@@ -33,6 +35,7 @@ test('the job of the contract, without what comes later, is taken', () => {
     key: 'session-42',
     keyStrategy: 'queue',
     keyLimit: 1,
+    cost: 2.5,
     retainMs: { completed: 86400000, failed: 604800000 },
   };
   expect(parse(JobRequest, request)).toEqual(request);
@@ -65,6 +68,7 @@ test('the whole of a tenant is accepted, and what is left out has no limit', () 
     maxRunning: 3,
     rate: { limit: 50, periodMs: 1000, burst: 10 },
     maxWaiting: 1000,
+    chargeRunMs: 1000,
     paused: false,
     queues: { mail: { weight: 3, maxRunning: 1, rate: null } },
   };
@@ -73,6 +77,7 @@ test('the whole of a tenant is accepted, and what is left out has no limit', () 
     weight: 1,
     maxRunning: null,
     rate: null,
+    chargeRunMs: null,
     maxWaiting: null,
     paused: false,
     queues: {},

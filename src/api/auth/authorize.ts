@@ -1,17 +1,17 @@
 import type { Request, Response } from 'express';
 import { WaggleError } from '../../shared/errors.ts';
 import { isTenantId } from '../../shared/ids.ts';
-import type { Scope } from '../../shared/schemas.ts';
+import type { Scope } from '../../shared/tenant-schemas.ts';
 import type { Caller } from './caller.ts';
 
 /**
  * The tenant a request is for. It comes from the credential alone; only the admin names one, in `X-Tenant-Id`.
- * Throws `forbidden` without `scope` or for another tenant, `validation` when the admin names none.
+ * Throws `forbidden` without `scope` (null: any credential of a tenant will do) or for another tenant, `validation` when the admin names none.
  */
-export function tenantFor(caller: Caller, scope: Scope, req: Request, res: Response): string {
+export function tenantFor(caller: Caller, scope: Scope | null, req: Request, res: Response): string {
   const named = req.headers['x-tenant-id'];
   if (caller.kind === 'admin') return tenantNamedByAdmin(named);
-  if (!caller.scopes.includes(scope)) {
+  if (scope !== null && !caller.scopes.includes(scope)) {
     res.setHeader('WWW-Authenticate', `Bearer realm="waggle", error="insufficient_scope", scope="${scope}"`);
     throw new WaggleError('forbidden', `This needs the scope ${scope}.`);
   }

@@ -1,4 +1,4 @@
-import type { Scope } from '../../shared/schemas.ts';
+import type { Scope } from '../../shared/tenant-schemas.ts';
 
 /** Who sends a request, as the credential proves it. */
 export type Caller =

@@ -1,6 +1,7 @@
 import { WaggleError } from '../../shared/errors.ts';
 import { isTenantId } from '../../shared/ids.ts';
-import { ApiKey, ApiKeyRequest, TenantId } from '../../shared/schemas.ts';
+import { TenantId } from '../../shared/schemas.ts';
+import { ApiKey, ApiKeyRequest } from '../../shared/tenant-schemas.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { PauseRequest, Tenant, TenantId, TenantSettings } from '../../shared/schemas.ts';
+import { TenantId } from '../../shared/schemas.ts';
+import { PauseRequest, Tenant, TenantSettings } from '../../shared/tenant-schemas.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 

@@ -9,6 +9,17 @@ beforeAll(async () => {
 });
 afterAll(() => engine.close());
 
+test.each([0, 1001, '2', null])('a cost of %p is refused', async (cost) => {
+  const [outcome] = await engine.jobs.enqueueBatch('acme', [{ task: 'echo', cost }], context);
+  expect(outcome).toMatchObject({ problem: { code: 'validation', errors: [{ path: 'cost' }] } });
+});
+
+test('what a job costs its tenant is told to the scheduler', async () => {
+  const { id } = await engine.jobs.enqueue('acme', { task: 'echo', cost: 2.5 }, context);
+  const queue = engine.topology.queue(engine.topology.shardOf('acme'), 'default');
+  expect((await queue.getJob(id))?.opts).toMatchObject({ group: { id: 'acme', cost: 2.5 } });
+});
+
 test('an enqueued job reads back as it was answered', async () => {
   const job = await engine.jobs.enqueue(
     'acme',

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Tenant } from '../../../src/shared/schemas.ts';
+import type { Tenant } from '../../../src/shared/tenant-schemas.ts';
 import { eventually } from '../../support/eventually.ts';
 import { context, openTestEngine } from '../support/engine.ts';
 import type { TestEngine } from '../support/engine.ts';
@@ -58,10 +58,19 @@ function entry(tenant: string): Promise<string | null> {
   return topology.redis.hget(`${topology.prefix(topology.shardOf(tenant))}::fair:limits`, tenant);
 }
 
-const settingsOf = ({ weight, maxRunning, rate, maxWaiting, paused, queues }: Tenant): object => ({
+const settingsOf = ({
   weight,
   maxRunning,
   rate,
+  chargeRunMs,
+  maxWaiting,
+  paused,
+  queues,
+}: Tenant): object => ({
+  weight,
+  maxRunning,
+  rate,
+  chargeRunMs,
   maxWaiting,
   paused,
   queues,
@@ -72,11 +81,12 @@ describe('settings', () => {
     weight: 3,
     maxRunning: 20,
     rate: { limit: 50, periodMs: 1000, burst: 10 },
+    chargeRunMs: 60_000,
     maxWaiting: 1000,
     paused: true,
     queues: {
       mail: { weight: 0.5, maxRunning: 2, rate: { limit: 1, periodMs: 60_000, burst: 1 } },
-      other: { maxRunning: null, rate: null },
+      other: { maxRunning: null, rate: null, chargeRunMs: null },
       third: {},
     },
   };
@@ -90,7 +100,15 @@ describe('settings', () => {
   });
 
   test('what a PUT leaves out is not limited any more', async () => {
-    const factory = { weight: 1, maxRunning: null, rate: null, maxWaiting: null, paused: false, queues: {} };
+    const factory = {
+      weight: 1,
+      maxRunning: null,
+      rate: null,
+      chargeRunMs: null,
+      maxWaiting: null,
+      paused: false,
+      queues: {},
+    };
     await engine.tenants.put('acme', everything);
     expect(settingsOf(await engine.tenants.put('acme', { weight: 2 }))).toEqual({ ...factory, weight: 2 });
     expect(await entry('acme')).toBe('2');
@@ -115,6 +133,7 @@ describe('settings', () => {
     ['maxRunning', { maxRunning: -1 }],
     ['maxRunning', { maxRunning: 1.5 }],
     ['maxRunning', { maxRunning: NaN }],
+    ['chargeRunMs', { chargeRunMs: 0 }],
     ['maxWaiting', { maxWaiting: -1 }],
     ['maxWaiting', { maxWaiting: 1e9 }],
     ['paused', { paused: 'yes' }],

@@ -14,6 +14,7 @@ test('a tenant nobody configured has the defaults, and those of * when it is set
     weight: 1,
     maxRunning: null,
     rate: null,
+    chargeRunMs: null,
     maxWaiting: null,
     paused: false,
     pausedUntil: null,

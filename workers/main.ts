@@ -32,7 +32,8 @@ async function main(): Promise<number> {
 }
 
 async function run(settings: WorkerSettings, logger: Logger, ending: AbortSignal): Promise<number> {
-  const metrics = new WorkerMetrics();
+  // Without a port nobody can read them.
+  const metrics = new WorkerMetrics({ ofProcess: settings.port !== 0 });
   let worker: RunningWorker | null = null;
   const notReady = (): Promise<string | null> => worker?.notReady() ?? Promise.resolve('starting');
   const { registry } = metrics;

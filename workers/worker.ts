@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import { Redis } from 'ioredis';
 import type { Engine } from '../queues/engine.ts';
 import { connectWorker } from '../queues/topology/connections.ts';
 import type { RedisConnection } from '../queues/topology/connections.ts';
@@ -10,7 +9,7 @@ import type { WorkerMetrics } from './health/metrics.ts';
 import { CancelListener } from './runtime/cancel-listener.ts';
 import { Consequences } from './runtime/consequences.ts';
 import { Dispatcher } from './runtime/dispatcher.ts';
-import { Doorbell } from './runtime/doorbell.ts';
+import { Doorbells } from './runtime/doorbells.ts';
 import { drainWorker } from './runtime/drain.ts';
 import { Executor } from './runtime/executor.ts';
 import { LockKeeper } from './runtime/lock-keeper.ts';
@@ -18,6 +17,7 @@ import { Maintenance } from './runtime/maintenance.ts';
 import { Recorder } from './runtime/recorder.ts';
 import { RunObserver } from './runtime/run-observer.ts';
 import { ShardSource } from './runtime/source.ts';
+import { UsageAccount } from './runtime/usage-account.ts';
 
 export interface StartWorkerOptions {
   settings: WorkerSettings;
@@ -42,8 +42,6 @@ export interface RunningWorker {
 /** How long an aborted handler may take to stop before its job goes on without it. */
 const GRACE_MS = 1000;
 const POLL_MS = 5000;
-/** Without a doorbell sources are found by polling alone. */
-const BLIND_POLL_MS = 250;
 
 /** Starts to run jobs. The engine stays the caller's. */
 export function startWorker(options: StartWorkerOptions): RunningWorker {
@@ -55,26 +53,26 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const sources = openSources(settings, engine, commands, workerName);
   const locks = new LockKeeper({ lockMs: settings.lockMs, logger });
   const consequences = new Consequences({ retention: engine.retention, flows: engine.flows, logger });
+  const usage = new UsageAccount({ shards: settings.workerShards, book: engine.usageBook, logger });
   const executor = new Executor({
     handlers,
     locks,
     recorder: new Recorder(logger),
     consequences,
-    observer: new RunObserver({ metrics, logger }),
+    observer: new RunObserver({ metrics, usage, logger }),
     logger,
     graceMs: GRACE_MS,
   });
-  const blocking = openBlocking(commands, logger);
-  const pollMs = blocking === null ? BLIND_POLL_MS : POLL_MS;
   const dispatcher = new Dispatcher({
     sources,
     budget: settings.concurrency,
     executor,
     metrics,
     logger,
-    pollMs,
+    pollMs: POLL_MS,
   });
-  const doorbell = blocking && openDoorbell(blocking, commands, dispatcher, logger);
+  const { listenTo, onRing } = dispatcher;
+  const doorbells = new Doorbells({ sources, commands, listenTo, onRing, logger });
   const { workerShards: shards } = settings;
   const { retention, superseded, presence } = engine;
   const maintenance = new Maintenance({
@@ -91,7 +89,10 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const cancels = new CancelListener({
     connection: connectWorker(settings.redisUrl, logger),
     channels: new Map(sources.map((source) => [source.backend.cancelChannel, source.shard])),
-    onCancel: (shard, queue, jobId) => executor.supersede(shard, queue, jobId),
+    onCancel: (shard, queue, jobId) => {
+      executor.supersede(shard, queue, jobId);
+      maintenance.heardCancel(shard, queue);
+    },
     logger,
   });
   metrics.gauges = {
@@ -102,21 +103,22 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
 
   locks.start();
   maintenance.start();
+  usage.start();
   cancels.start();
-  doorbell?.start();
-  dispatcher.start(doorbell);
+  doorbells.start();
+  dispatcher.start(doorbells);
 
   let draining: Promise<void> | null = null;
   const parts = {
     dispatcher,
-    doorbell,
+    doorbells,
     executor,
     consequences,
     maintenance,
+    usage,
     cancels,
     locks,
     sources,
-    blocking,
     commands,
   };
   return {
@@ -148,27 +150,6 @@ function openSources(
         }),
     ),
   );
-}
-
-/** Null on a cluster, whose nodes each hold some of the markers: no one connection can listen to all. */
-function openBlocking(commands: RedisConnection, logger: Logger): Redis | null {
-  if (!(commands instanceof Redis)) return null;
-  const blocking = commands.duplicate({ autoResendUnfulfilledCommands: false });
-  blocking.on('error', (error) => logger.debug({ err: error }, 'redis connection for listening'));
-  // It connects by itself from now on; the first failure is reported through the listener.
-  blocking.connect().catch(() => undefined);
-  return blocking;
-}
-
-function openDoorbell(
-  blocking: Redis,
-  commands: RedisConnection,
-  dispatcher: Dispatcher,
-  logger: Logger,
-): Doorbell | null {
-  if (!(commands instanceof Redis)) return null;
-  const { listenTo, onRing } = dispatcher;
-  return new Doorbell({ blocking, commands, listenTo, onRing, logger });
 }
 
 async function redisTrouble(engine: Engine): Promise<string | null> {

@@ -116,7 +116,7 @@ export interface WorkerProcess {
   /** Everything the process has written. */
   output(): string;
   /** Resolves when a line of its log has this message. */
-  logged(message: string): Promise<void>;
+  logged(message: string, timeoutMs?: number): Promise<void>;
   /** The exit code, or the signal that ended it. */
   readonly ended: Promise<number | NodeJS.Signals | null>;
 }
@@ -138,12 +138,12 @@ export function forkWorker(env: Record<string, string>): WorkerProcess {
   const ended = once(child, 'close').then(
     ([code, signal]) => (code ?? signal) as number | NodeJS.Signals | null,
   );
-  const logged = async (message: string): Promise<void> => {
+  const logged = async (message: string, timeoutMs?: number): Promise<void> => {
     await until(() => {
       if (child.exitCode !== null)
         throw new Error(`The worker ended before it logged "${message}":\n${text}`);
       return text.includes(`"msg":"${message}"`);
-    });
+    }, timeoutMs);
   };
   return { child, output: () => text, logged, ended };
 }

@@ -20,10 +20,11 @@ export class WorkerMetrics {
   readonly stalled: Counter;
   readonly retired: Counter;
 
-  constructor() {
+  /** @param ofProcess whether to measure the process itself as well: that costs a timer every 10 ms, idle or not */
+  constructor({ ofProcess = true } = {}) {
     const now = (): WorkerGauges => this.gauges;
     const registers = [this.registry];
-    collectDefaultMetrics({ register: this.registry });
+    if (ofProcess) collectDefaultMetrics({ register: this.registry });
     this.finished = new Counter({
       name: 'waggle_worker_jobs_finished_total',
       help: 'Attempts that ended, by task and outcome',

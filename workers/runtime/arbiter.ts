@@ -1,18 +1,31 @@
 /**
- * Who gets the next free slot: stride scheduling over the sources of a worker.
+ * Who gets the next free slot: start-time fair queueing over the sources of a worker.
  *
- * Every source has a pass, the virtual time its next job is due; a granted job moves it by `1 / weight`. The source with
- * the lowest pass among those that may have work is next, so granted jobs go in proportion to the weights. A source that
- * comes back from being idle starts at the current virtual time: it is served soon, but idle time is no credit.
+ * Every source has a pass, the virtual time its next job is due; a granted job moves it by `units / weight`. The source
+ * with the lowest pass among those that may have work is next, so granted units go in proportion to the weights. A source
+ * that comes back from being idle starts at the current virtual time: it is served soon, but idle time is no credit.
  * Pure bookkeeping: no clock, no Redis.
  */
 export class Arbiter {
   readonly #lanes: Lane[];
   #virtualTime = 0;
 
-  /** @param weights the weight of each source now, by its index; what is not a positive number counts as 1. */
-  constructor(weights: readonly (() => number)[]) {
-    this.#lanes = weights.map((weight) => ({ weight, pass: 0, claims: 0, ready: false }));
+  /** @param sources how many there are; they are called by their index */
+  constructor(sources: number) {
+    this.#lanes = Array.from({ length: sources }, () => ({ weight: 1, pass: 0, underWay: 0, ready: false }));
+  }
+
+  /**
+   * The source's weight from now on; what is not a positive number says nothing and is ignored.
+   * Its lead over virtual time is a debt of units, so it is worth another stretch of virtual time under another weight:
+   * a source that was charged by an old weight neither starves nor gains when the new one comes.
+   */
+  setWeight(index: number, weight: number): void {
+    if (!(weight > 0 && Number.isFinite(weight))) return;
+    const lane = this.#lane(index);
+    const lead = lane.pass - this.#virtualTime;
+    if (lead > 0) lane.pass = this.#virtualTime + (lead * lane.weight) / weight;
+    lane.weight = weight;
   }
 
   isReady(index: number): boolean {
@@ -27,8 +40,7 @@ export class Arbiter {
   }
 
   /**
-   * The source whose turn it is, or null. Claims under way count as if they were granted, so that a burst of picks is
-   * spread like a burst of jobs. The caller follows up with {@link claiming}.
+   * The source whose turn it is, or null. The caller follows up with {@link claiming}.
    * @param accepts further condition, such as a bound on parallel claims
    */
   pick(accepts: (index: number) => boolean = () => true): number | null {
@@ -36,7 +48,7 @@ export class Arbiter {
     let bestPass = Infinity;
     for (const [index, lane] of this.#lanes.entries()) {
       if (!lane.ready) continue;
-      const pass = lane.pass + lane.claims * stride(lane);
+      const pass = expectedPass(lane);
       if (pass < bestPass && accepts(index)) {
         best = index;
         bestPass = pass;
@@ -45,35 +57,35 @@ export class Arbiter {
     return best;
   }
 
-  /** A claim was sent; it ends in {@link settled}. */
+  /**
+   * A job was asked for; that ends in {@link settled}. Until then it counts as if it were granted, so that a burst of
+   * decisions is spread like a burst of jobs.
+   */
   claiming(index: number): void {
-    this.#lane(index).claims += 1;
+    this.#lane(index).underWay += 1;
   }
 
   settled(index: number): void {
-    this.#lane(index).claims -= 1;
+    this.#lane(index).underWay -= 1;
   }
 
-  claimsOf(index: number): number {
-    return this.#lane(index).claims;
-  }
-
-  /** The source got a slot for one job. */
-  granted(index: number): void {
+  /** The source got a slot for one job, which costs its tenant so many units. */
+  granted(index: number, units = 1): void {
     const lane = this.#lane(index);
     this.setReady(index, true);
     this.#virtualTime = Math.max(this.#virtualTime, this.#lowestPass());
-    lane.pass += stride(lane);
+    lane.pass += units / lane.weight;
   }
 
   /**
    * Whether a source that finishes a job may keep its slot for its own next job: it may while it is at most `bound` jobs
-   * ahead of every other source that may have work. The bound trades exactness for saved round trips.
+   * ahead of every other source that may have work. The bound trades exactness for saved round trips. The caller follows
+   * up with {@link claiming}.
    */
   mayKeepSlot(index: number, bound: number): boolean {
     const lane = this.#lane(index);
-    const ahead = bound * stride(lane);
-    return this.#lanes.every((other) => other === lane || !other.ready || lane.pass <= other.pass + ahead);
+    const pass = expectedPass(lane) - bound / lane.weight;
+    return this.#lanes.every((other) => other === lane || !other.ready || pass <= expectedPass(other));
   }
 
   #lowestPass(): number {
@@ -91,14 +103,13 @@ export class Arbiter {
 }
 
 interface Lane {
-  weight: () => number;
+  weight: number;
   pass: number;
-  /** Claims under way. */
-  claims: number;
+  /** Jobs asked for that have not come yet. */
+  underWay: number;
   ready: boolean;
 }
 
-function stride(lane: Lane): number {
-  const weight = lane.weight();
-  return weight > 0 && Number.isFinite(weight) ? 1 / weight : 1;
+function expectedPass(lane: Lane): number {
+  return lane.pass + lane.underWay / lane.weight;
 }

@@ -7,15 +7,19 @@
  *
  * A source is *ready* while it may have work and *idle* after a claim came back empty; idle sources are woken by the
  * doorbell, by the time their next delayed job is due, and by a poll now and then in case a marker was lost with the
- * process that took it. Free slots go to ready sources by the arbiter; idle ones cost nothing and lend everything.
+ * process that took it. Free slots go to ready sources by the arbiter; idle ones cost nothing and lend everything. One
+ * whose claims fail is idle for a while, so that the others need not wait for it.
  */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { WorkerMetrics } from '../health/metrics.ts';
 import { Arbiter } from './arbiter.ts';
-import type { Doorbell, Marker } from './doorbell.ts';
+import type { Marker } from './doorbell.ts';
+import type { Doorbells } from './doorbells.ts';
 import type { Executor } from './executor.ts';
+import { unitsOf } from './source.ts';
 import type { Claimed, Job, ShardSource } from './source.ts';
+import { Weights } from './weights.ts';
 
 export interface DispatcherOptions {
   sources: readonly ShardSource[];
@@ -27,21 +31,25 @@ export interface DispatcherOptions {
   pollMs: number;
 }
 
-/** A slot may run this many jobs ahead of its source's share to save the round trip of a separate claim. */
+/** A slot may run this many jobs ahead of its source's share to save the round trip of a separate claim... */
 const KEEP_SLOT_BOUND = 4;
+/** ...unless they take longer than this: a round trip is little beside them, and others would wait for all of them. */
+const QUICK_MS = 5;
 /** Parallel claims of one source: doubled by a job, back to one by an empty claim. */
 const MAX_WINDOW = 32;
 const MAX_ERROR_PAUSE_MS = 5000;
-const WEIGHT_MS = 250;
 /** setTimeout counts to 2^31 - 1; far dates are looked at again. */
 const MAX_TIMER_MS = 60_000;
 
-type Bell = Pick<Doorbell, 'changed' | 'ring'>;
+type Bell = Pick<Doorbells, 'changed' | 'ring'>;
 
 interface Lane {
   readonly index: number;
   readonly source: ShardSource;
   window: number;
+  /** Claims under way, and how many were ever sent. */
+  claims: number;
+  sent: number;
   /** Counts markers, so that an empty claim does not silence news that came while it was under way. */
   markers: number;
   /** When the source is due again (ms epoch); 0 = unknown. */
@@ -50,8 +58,6 @@ interface Lane {
   /** Claims that failed in a row, and until when that keeps the source from being asked. */
   errors: number;
   blockedUntil: number;
-  /** Its weight is being asked for; while Redis is away one question is enough. */
-  weighing: boolean;
 }
 
 export class Dispatcher {
@@ -59,20 +65,21 @@ export class Dispatcher {
   readonly #lanes: Lane[];
   readonly #byMarker: ReadonlyMap<string, Lane>;
   readonly #arbiter: Arbiter;
+  readonly #weights: Weights;
   readonly #tokenPrefix = randomUUID();
   #tokens = 0;
   #busy = 0;
   #claiming = false;
   #doorbell: Bell | null = null;
   #timer: NodeJS.Timeout | undefined;
-  #weightTimer: NodeJS.Timeout | undefined;
   #whenIdle: (() => void)[] = [];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
     this.#lanes = options.sources.map(newLane);
     this.#byMarker = new Map(this.#lanes.map((lane) => [lane.source.markerKey, lane]));
-    this.#arbiter = new Arbiter(options.sources.map((source) => () => source.weight));
+    this.#arbiter = new Arbiter(options.sources.length);
+    this.#weights = new Weights(options.sources, this.#arbiter);
   }
 
   /** Slots in use: jobs that run, and claims under way. Never more than the budget. */
@@ -80,12 +87,10 @@ export class Dispatcher {
     return this.#busy;
   }
 
-  /** @param doorbell null where nothing can listen for markers: then sources are found by polling alone */
-  start(doorbell: Bell | null): void {
+  start(doorbell: Bell): void {
     this.#claiming = true;
     this.#doorbell = doorbell;
     for (const lane of this.#lanes) this.#wake(lane);
-    this.#weightTimer = setInterval(() => this.#refreshWeights(), WEIGHT_MS);
     this.#pump();
   }
 
@@ -93,7 +98,7 @@ export class Dispatcher {
   stopClaiming(): void {
     this.#claiming = false;
     clearTimeout(this.#timer);
-    clearInterval(this.#weightTimer);
+    this.#weights.stop();
     this.#doorbell?.changed();
   }
 
@@ -110,7 +115,7 @@ export class Dispatcher {
   readonly listenTo = (): string[] => {
     if (!this.#claiming) return [];
     return this.#lanes
-      .filter((lane) => !this.#arbiter.isReady(lane.index))
+      .filter((lane) => !this.#arbiter.isReady(lane.index) && !isBlocked(lane))
       .map((lane) => lane.source.markerKey);
   };
 
@@ -123,11 +128,19 @@ export class Dispatcher {
       this.#armTimer();
       return true;
     }
-    this.#wake(lane);
-    const room = this.#hasRoom();
-    this.#pump();
-    return room;
+    return this.#lookInto([lane]).length === 0;
   };
+
+  /**
+   * Wakes sources of whose work others do not know, because we took the marker that told of it.
+   * @returns those into which nobody looks now: the others must be told
+   */
+  #lookInto(lanes: readonly Lane[]): Lane[] {
+    const before = lanes.map((lane) => lane.sent);
+    for (const lane of lanes) this.#wake(lane);
+    this.#pump();
+    return lanes.filter((lane, place) => lane.sent === before[place]);
+  }
 
   #hasRoom(): boolean {
     return this.#claiming && this.#busy < this.#options.budget;
@@ -147,9 +160,7 @@ export class Dispatcher {
 
   #mayClaim(index: number): boolean {
     const lane = this.#lanes[index];
-    return (
-      lane !== undefined && this.#arbiter.claimsOf(index) < lane.window && lane.blockedUntil <= Date.now()
-    );
+    return lane !== undefined && lane.claims < lane.window;
   }
 
   /** Takes a slot, claims, runs what comes and whatever comes after it, and gives the slot back. Never rejects. */
@@ -170,6 +181,8 @@ export class Dispatcher {
 
   async #claim(lane: Lane, token: string): Promise<Job | null> {
     const { markers } = lane;
+    lane.claims += 1;
+    lane.sent += 1;
     this.#arbiter.claiming(lane.index);
     try {
       return this.#take(lane, await lane.source.claim(token), markers);
@@ -177,6 +190,7 @@ export class Dispatcher {
       this.#claimFailed(lane, error);
       return null;
     } finally {
+      lane.claims -= 1;
       this.#arbiter.settled(lane.index);
       // A job that came widens the window for the other free slots, which must not wait for this one's end.
       queueMicrotask(() => this.#pump());
@@ -184,22 +198,39 @@ export class Dispatcher {
   }
 
   async #runOne(lane: Lane, job: Job, token: string): Promise<Job | null> {
+    const startedAt = performance.now();
     let { markers } = lane;
-    const next = await this.#options.executor.execute(lane.source, job, token, () => {
+    let fetching = false;
+    // Asked again for each try to record the job.
+    const mayFetch = (): boolean => {
       markers = lane.markers;
-      return this.#claiming && this.#arbiter.mayKeepSlot(lane.index, KEEP_SLOT_BOUND);
-    });
-    return next === null ? null : this.#take(lane, next, markers);
+      if (fetching) this.#arbiter.settled(lane.index);
+      fetching = this.#mayKeepSlot(lane, performance.now() - startedAt);
+      if (fetching) this.#arbiter.claiming(lane.index);
+      return fetching;
+    };
+    try {
+      const next = await this.#options.executor.execute(lane.source, job, token, mayFetch);
+      return next === null ? null : this.#take(lane, next, markers);
+    } finally {
+      if (fetching) this.#arbiter.settled(lane.index);
+    }
+  }
+
+  #mayKeepSlot(lane: Lane, tookMs: number): boolean {
+    return this.#claiming && this.#arbiter.mayKeepSlot(lane.index, tookMs < QUICK_MS ? KEEP_SLOT_BOUND : 0);
   }
 
   /** Books what a claim brought. */
   #take(lane: Lane, claimed: Claimed, markersBefore: number): Job | null {
     lane.polledAt = Date.now();
     lane.errors = 0;
+    lane.blockedUntil = 0;
     this.#options.metrics.claims.inc({ result: claimed.job === null ? 'empty' : 'job' });
     if (claimed.job !== null) {
       lane.window = Math.min(lane.window * 2, MAX_WINDOW);
-      this.#arbiter.granted(lane.index);
+      this.#wake(lane);
+      this.#arbiter.granted(lane.index, unitsOf(claimed.job));
       return claimed.job;
     }
     lane.window = 1;
@@ -214,17 +245,20 @@ export class Dispatcher {
     lane.errors += 1;
     lane.window = 1;
     lane.blockedUntil = Date.now() + Math.min(50 * 2 ** lane.errors, MAX_ERROR_PAUSE_MS);
+    lane.nextAt = lane.blockedUntil;
+    // Else virtual time, and whoever waits for the lowest pass, would stand still with it.
+    this.#arbiter.setReady(lane.index, false);
     this.#options.metrics.claims.inc({ result: 'error' });
     const { name: queue, shard } = lane.source;
     if (this.#claiming) this.#options.logger.warn({ err: error, queue, shard }, 'a claim failed');
   }
 
   #wake(lane: Lane): void {
+    if (isBlocked(lane)) return;
     lane.nextAt = 0;
     if (this.#arbiter.isReady(lane.index)) return;
     this.#arbiter.setReady(lane.index, true);
-    // Its weight is from when it last had work.
-    this.#refreshWeights();
+    this.#weights.woke(lane.index);
   }
 
   #armTimer(): void {
@@ -237,35 +271,16 @@ export class Dispatcher {
 
   /** When the source wants a look without being rung for. */
   #dueAt(lane: Lane): number {
-    if (this.#arbiter.isReady(lane.index))
-      return lane.blockedUntil > Date.now() ? lane.blockedUntil : Infinity;
-    return earlier(lane.nextAt, lane.polledAt + this.#options.pollMs);
+    if (this.#arbiter.isReady(lane.index)) return Infinity;
+    return Math.max(earlier(lane.nextAt, lane.polledAt + this.#options.pollMs), lane.blockedUntil);
   }
 
   #wakeDue(): void {
     const now = Date.now();
-    for (const lane of this.#lanes) {
-      if (this.#arbiter.isReady(lane.index) || this.#dueAt(lane) > now) continue;
-      // We may have taken the marker that told of this time, so others may not know of it.
-      const knownDue = lane.nextAt > 0 && lane.nextAt <= now;
-      if (knownDue && !this.#hasRoom()) this.#doorbell?.ring(lane.source.markerKey);
-      this.#wake(lane);
-    }
-    this.#pump();
-  }
-
-  /** Weights only matter between sources that compete. */
-  #refreshWeights(): void {
-    const ready = this.#lanes.filter((lane) => this.#arbiter.isReady(lane.index));
-    if (ready.length < 2) return;
-    for (const lane of ready) void this.#refreshWeight(lane);
-  }
-
-  async #refreshWeight(lane: Lane): Promise<void> {
-    if (lane.weighing) return;
-    lane.weighing = true;
-    await lane.source.refreshWeight().catch(() => undefined);
-    lane.weighing = false;
+    const due = this.#lanes.filter((lane) => !this.#arbiter.isReady(lane.index) && this.#dueAt(lane) <= now);
+    const known = due.filter((lane) => lane.nextAt > 0 && lane.nextAt <= now);
+    for (const lane of due) if (!known.includes(lane)) this.#wake(lane);
+    for (const lane of this.#lookInto(known)) this.#doorbell?.ring(lane.source.markerKey);
   }
 
   #announceIdle(): void {
@@ -278,13 +293,19 @@ function newLane(source: ShardSource, index: number): Lane {
     index,
     source,
     window: 1,
+    claims: 0,
+    sent: 0,
     markers: 0,
     nextAt: 0,
     polledAt: 0,
     errors: 0,
     blockedUntil: 0,
-    weighing: false,
   };
+}
+
+/** Whether its claims failed just now. */
+function isBlocked(lane: Lane): boolean {
+  return lane.blockedUntil > Date.now();
 }
 
 /** The earlier of two times, of which 0 is none. */

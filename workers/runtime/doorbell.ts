@@ -1,4 +1,6 @@
-import type { Redis } from 'ioredis';
+import { blockingClientId, unblockClient } from '../../queues/topology/blocking.ts';
+import { isCluster } from '../../queues/topology/connections.ts';
+import type { RedisConnection } from '../../queues/topology/connections.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 
 /** A marker that was taken from its key: member `0` says there is work now, `1` says it is due at `score` (ms epoch). */
@@ -10,10 +12,10 @@ export interface Marker {
 
 export interface DoorbellOptions {
   /** A connection of its own: it blocks. It must not resend a command whose connection was lost. */
-  blocking: Redis;
+  blocking: RedisConnection;
   /** The command connection; it unblocks the other one and puts markers back. */
-  commands: Redis;
-  /** The marker keys to listen at, as of now; none while there is no room for work. */
+  commands: RedisConnection;
+  /** The marker keys to listen at, as of now; in a cluster those of one slot. */
   listenTo: () => readonly string[];
   /** Takes a marker; false when there was no room, which puts the marker back for another process. */
   onRing: (marker: Marker) => boolean;
@@ -44,11 +46,12 @@ export class Doorbell {
 
   constructor(options: DoorbellOptions) {
     this.#options = options;
-    options.blocking.on('close', () => {
+    const { blocking } = options;
+    blocking.on('close', () => {
       this.#clientId = null;
       this.#wake();
     });
-    options.blocking.on('ready', () => this.#wake());
+    blocking.on('ready', () => this.#wake());
   }
 
   start(): void {
@@ -91,8 +94,11 @@ export class Doorbell {
     this.#listening = new Set(keys);
     const gone = this.#gone();
     try {
-      this.#clientId ??= await Promise.race([this.#options.blocking.client('ID'), gone.promise]);
-      const reply = this.#options.blocking.bzpopmin(...keys, BLOCK_SECONDS);
+      const { blocking } = this.#options;
+      // In a cluster the keys may be another node's by now.
+      if (this.#clientId === null || isCluster(blocking))
+        this.#clientId = await Promise.race([blockingClientId(blocking, keys[0] ?? ''), gone.promise]);
+      const reply = blocking.bzpopmin(...keys, BLOCK_SECONDS);
       // A command whose connection went away may settle late or never.
       reply.catch(() => undefined);
       const [key, member, score] = (await Promise.race([reply, gone.promise])) ?? [];
@@ -135,7 +141,9 @@ export class Doorbell {
     try {
       const blocked = this.#listening;
       while (blocked !== null && this.#listening === blocked && this.#options.blocking.status === 'ready') {
-        if (this.#clientId !== null && (await this.#sendUnblock(this.#clientId))) break;
+        const [key = ''] = blocked;
+        if (this.#clientId !== null && (await unblockClient(this.#options.commands, key, this.#clientId)))
+          break;
         // Not blocked: the command is still on its way there, or its reply on the way back.
         await new Promise((resolve) => setTimeout(resolve, UNBLOCK_RETRY_MS));
       }
@@ -147,10 +155,6 @@ export class Doorbell {
       this.#unblocking = false;
       if (!this.#stopped) this.#options.logger.debug({ err: error }, 'CLIENT UNBLOCK failed');
     }
-  }
-
-  async #sendUnblock(clientId: number): Promise<boolean> {
-    return (await this.#options.commands.client('UNBLOCK', clientId)) === 1;
   }
 
   async #putBack({ key, member, score }: Marker): Promise<void> {

@@ -1,26 +1,26 @@
-import type { Redis } from 'ioredis';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { CancelListener } from './cancel-listener.ts';
 import type { Consequences } from './consequences.ts';
 import { settlesWithin } from './deadline.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import type { Doorbell } from './doorbell.ts';
+import type { Doorbells } from './doorbells.ts';
 import type { Executor } from './executor.ts';
 import type { LockKeeper } from './lock-keeper.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { ShardSource } from './source.ts';
+import type { UsageAccount } from './usage-account.ts';
 
 export interface DrainParts {
   dispatcher: Dispatcher;
-  doorbell: Doorbell | null;
+  doorbells: Doorbells;
   executor: Executor;
   consequences: Consequences;
   maintenance: Maintenance;
+  usage: UsageAccount;
   cancels: CancelListener;
   locks: LockKeeper;
   sources: readonly ShardSource[];
-  blocking: Redis | null;
   commands: RedisConnection;
 }
 
@@ -43,15 +43,15 @@ export async function drainWorker(
   await settlesWithin(stopListening(parts), STEP_MS);
   if (!(await settlesWithin(dispatcher.idle(), options.drainMs))) await handBack(executor, options);
   await settlesWithin(parts.consequences.settled(), STEP_MS);
-  await settlesWithin(parts.maintenance.stop(), STEP_MS);
+  await settlesWithin(Promise.all([parts.maintenance.stop(), parts.usage.stop()]), STEP_MS);
   await closeAll(parts);
   logger.info('drained');
 }
 
 /** The listener stops first: news it takes from Redis now would be lost on us. */
-async function stopListening({ doorbell, blocking }: DrainParts): Promise<void> {
-  await (doorbell && settlesWithin(doorbell.stop(), STEP_MS / 2));
-  blocking?.disconnect();
+async function stopListening({ doorbells }: DrainParts): Promise<void> {
+  await settlesWithin(doorbells.stop(), STEP_MS / 2);
+  doorbells.disconnect();
 }
 
 async function handBack(executor: Executor, options: { graceMs: number; logger: Logger }): Promise<void> {

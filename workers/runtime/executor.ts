@@ -120,6 +120,7 @@ export class Executor {
 
   #parse(run: Run): Outcome | null {
     run.envelope = parseEnvelope(run.job.data);
+    this.#options.observer.started(run);
     if (run.envelope !== null) return null;
     return final('invalid_job', 'The body of the job is not one that Waggle wrote');
   }

@@ -21,6 +21,11 @@ export interface MaintenanceOptions {
 
 const PRESENCE_MS = 5000;
 const CANCELS_MS = 1000;
+/**
+ * Where nothing happened for this long nothing is superseded, but by jobs that come; those are heard of. So such a queue
+ * is looked at this seldom, for what a lost worker left behind and for what was said while nobody listened.
+ */
+const QUIET_MS = 5000;
 const SWEEP_MS = 10_000;
 const SWEEP_JOBS = 500;
 /** Sweeps in a row, so that removal keeps up with bursts and still leaves Redis to others. */
@@ -37,6 +42,8 @@ export class Maintenance {
   #presenceTimer: NodeJS.Timeout | undefined;
   #cancelTimer: NodeJS.Timeout | undefined;
   #cancelling: Promise<void> | null = null;
+  readonly #heardAt = new Map<ShardSource, number>();
+  #sweptAllAt = 0;
   #stopped = false;
 
   constructor(options: MaintenanceOptions) {
@@ -54,8 +61,17 @@ export class Maintenance {
     this.#announce();
     this.#presenceTimer = setInterval(() => this.#announce(), PRESENCE_MS);
     this.#cancelTimer = setInterval(() => {
-      this.#cancelling ??= this.#endSuperseded();
+      if (this.#cancelling !== null) return;
+      const due = this.#dueForCancels();
+      if (due.length > 0) this.#cancelling = this.#endSuperseded(due);
     }, CANCELS_MS);
+  }
+
+  /** A job of the queue is to stop: whether it has is looked at soon. */
+  heardCancel(shard: number, queue: string): void {
+    for (const source of this.#options.sources) {
+      if (source.shard === shard && source.name === queue) this.#heardAt.set(source, Date.now());
+    }
   }
 
   /** Stops the sweeps; the checks for stalled jobs end with their sources. */
@@ -80,8 +96,8 @@ export class Maintenance {
   }
 
   /** One after the other: there is hardly ever anything to do, and each costs Redis a call. */
-  async #endSuperseded(): Promise<void> {
-    for (const { shard, name } of this.#options.sources) {
+  async #endSuperseded(sources: readonly ShardSource[]): Promise<void> {
+    for (const { shard, name } of sources) {
       if (this.#stopped) break;
       await this.#options.superseded.sweep(shard, name).catch((error: unknown) => {
         const level = isRedisUnavailable(error) || error instanceof WaggleError ? 'debug' : 'warn';
@@ -89,6 +105,17 @@ export class Maintenance {
       });
     }
     this.#cancelling = null;
+  }
+
+  #dueForCancels(): readonly ShardSource[] {
+    const now = Date.now();
+    if (now - this.#sweptAllAt >= QUIET_MS) {
+      this.#sweptAllAt = now;
+      return this.#options.sources;
+    }
+    return this.#options.sources.filter(
+      (source) => now - Math.max(source.claimedAt, this.#heardAt.get(source) ?? 0) < QUIET_MS,
+    );
   }
 
   async #sweep(): Promise<void> {

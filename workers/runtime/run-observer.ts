@@ -1,16 +1,32 @@
 import type { Logger } from '../../src/shared/logger.ts';
 import type { WorkerMetrics } from '../health/metrics.ts';
+import { firstWaitMs } from './first-wait.ts';
 import type { Run } from './run.ts';
+import { unitsOf } from './source.ts';
 import { TaskError } from './task-error.ts';
+import type { UsageAccount } from './usage-account.ts';
 
-/** Tells the log and the metrics how runs went. Stacks appear here and nowhere else. */
+/** Tells the log, the metrics and the tenants' accounts how runs went. Stacks appear here and nowhere else. */
 export class RunObserver {
   readonly #metrics: WorkerMetrics;
+  readonly #usage: Pick<UsageAccount, 'started' | 'finished'>;
   readonly #logger: Logger;
 
-  constructor(options: { metrics: WorkerMetrics; logger: Logger }) {
+  constructor(options: {
+    metrics: WorkerMetrics;
+    usage: Pick<UsageAccount, 'started' | 'finished'>;
+    logger: Logger;
+  }) {
     this.#metrics = options.metrics;
+    this.#usage = options.usage;
     this.#logger = options.logger;
+  }
+
+  /** The run was claimed, and its body says for whom. */
+  started(run: Run): void {
+    const { envelope, source, job } = run;
+    if (envelope === null) return;
+    this.#usage.started(source.shard, envelope.tenant, unitsOf(job), firstWaitMs(run));
   }
 
   finished(run: Run): void {
@@ -18,7 +34,9 @@ export class RunObserver {
     const task = taskLabel(run);
     this.#metrics.finished.inc({ task, outcome: run.outcome.kind });
     this.#metrics.runSeconds.observe({ task }, seconds);
-    this.#observeWait(run);
+    const waitMs = firstWaitMs(run);
+    if (waitMs !== null) this.#metrics.waitSeconds.observe({ queue: run.source.name }, waitMs / 1000);
+    this.#account(run);
     this.#log(run, seconds);
   }
 
@@ -33,11 +51,10 @@ export class RunObserver {
     this.#logger.warn(fields(run), 'an aborted handler has ended; what it returned does not count');
   }
 
-  /** Only the first start tells how long a job waited; a node of a flow waited for other nodes, not for a worker. */
-  #observeWait({ job, source, envelope }: Run): void {
-    if (job.attemptsStarted > 1 || job.processedOn === undefined || envelope?.flow) return;
-    const waitedMs = job.processedOn - job.timestamp - (job.opts.delay ?? 0);
-    this.#metrics.waitSeconds.observe({ queue: source.name }, Math.max(waitedMs, 0) / 1000);
+  #account({ envelope, source, outcome }: Run): void {
+    if (envelope === null) return;
+    if (outcome.kind === 'complete') this.#usage.finished(source.shard, envelope.tenant, 'completed');
+    if (outcome.kind === 'fail') this.#usage.finished(source.shard, envelope.tenant, 'failed');
   }
 
   #log(run: Run, seconds: number): void {

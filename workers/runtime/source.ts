@@ -38,7 +38,8 @@ export interface SourceOptions {
  */
 export class ShardSource extends Worker<unknown, unknown, string, FairQueueBackend> {
   readonly shard: number;
-  #weight = 1;
+  /** When a job was last claimed here (ms epoch); 0 = never. */
+  claimedAt = 0;
 
   constructor(options: SourceOptions) {
     super(
@@ -65,14 +66,9 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
     return this.toKey('marker');
   }
 
-  /** The summed weight of the tenants with runnable jobs, as of the last {@link refreshWeight}; never 0. */
-  get weight(): number {
-    return this.#weight;
-  }
-
-  async refreshWeight(): Promise<void> {
-    const weight = await this.backend.getRunnableWeight();
-    this.#weight = weight > 0 ? weight : 1;
+  /** The summed weight of the tenants with runnable jobs; 0 when nothing can run. */
+  runnableWeight(): Promise<number> {
+    return this.backend.getRunnableWeight();
   }
 
   /** Takes the next job, if there is one, under a lock that belongs to `token`. */
@@ -157,6 +153,7 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
   async #claimed(reply: readonly unknown[], token: string): Promise<Claimed> {
     const [json, id, limitMs, delayedAt] = reply as [JobJson | null, string, number, number];
     const job = await this.nextJobFromJobData(json ?? undefined, id, token);
+    if (job) this.claimedAt = Date.now();
     const limitedUntil = limitMs > 0 ? Date.now() + limitMs : 0;
     return { job: job ?? null, nextAt: limitedUntil || (delayedAt > 0 ? Math.ceil(delayedAt) : 0) };
   }
@@ -171,6 +168,11 @@ export function saysLockLost(error: unknown): boolean {
     code === ErrorCode.JobLockMismatch ||
     code === ErrorCode.JobNotInState
   );
+}
+
+/** What a job takes of its tenant's share when it starts. */
+export function unitsOf(job: Pick<Job, 'opts'>): number {
+  return (job.opts as FairJobsOptions).group?.cost ?? 1;
 }
 
 /** The stack stays out of Redis: it is in the worker's log. */

@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { Arbiter } from '../../../workers/runtime/arbiter.ts';
 
 function arbiterOf(weights: readonly number[]): Arbiter {
-  return new Arbiter(weights.map((weight) => () => weight));
+  const arbiter = new Arbiter(weights.length);
+  for (const [index, weight] of weights.entries()) arbiter.setWeight(index, weight);
+  return arbiter;
 }
 
 function readyAll(arbiter: Arbiter, sources: number): void {
@@ -57,6 +59,87 @@ describe('shares', () => {
         },
       ),
     );
+  });
+
+  test('units go in proportion to the weights, whatever the jobs of a source cost', () => {
+    const costs = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(fc.array(costs, { minLength: 2, maxLength: 6 }), weights, (costsOf, weightOf) => {
+        const sources = Math.min(costsOf.length, weightOf.length);
+        const arbiter = arbiterOf(weightOf.slice(0, sources));
+        readyAll(arbiter, sources);
+        const got = Array.from({ length: sources }, () => 0);
+        for (let round = 0; round < 300; round += 1) {
+          const index = arbiter.pick() ?? -1;
+          const ofSource = costsOf[index] ?? [];
+          const units = ofSource[round % ofSource.length] ?? 1;
+          arbiter.granted(index, units);
+          got[index] = (got[index] ?? 0) + units;
+        }
+        const normal = got.map((units, index) => units / (weightOf[index] ?? 1));
+        const slack = Math.max(
+          ...normal.map((_, index) => Math.max(...(costsOf[index] ?? [])) / (weightOf[index] ?? 1)),
+        );
+        expect(Math.max(...normal) - Math.min(...normal)).toBeLessThanOrEqual(slack + 1e-9);
+      }),
+    );
+  });
+
+  test('units follow the weights of now, however often those change', () => {
+    fc.assert(
+      fc.property(fc.infiniteStream(fc.integer({ min: 1, max: 40 })), (stream) => {
+        const weightOf = [1, 1, 1];
+        const arbiter = arbiterOf(weightOf);
+        readyAll(arbiter, 3);
+        const got = [0, 0, 0];
+        const due = [0, 0, 0];
+        for (let round = 0; round < 3000; round += 1) {
+          if (round % 10 === 0) {
+            weightOf[round % 3] = stream.next().value as number;
+            arbiter.setWeight(round % 3, weightOf[round % 3] ?? 1);
+          }
+          const index = arbiter.pick() ?? -1;
+          arbiter.granted(index);
+          got[index] = (got[index] ?? 0) + 1;
+          const sum = weightOf.reduce((total, weight) => total + weight, 0);
+          for (const [source, weight] of weightOf.entries()) due[source] = (due[source] ?? 0) + weight / sum;
+        }
+        for (const [source, jobs] of got.entries()) {
+          const share = jobs / (due[source] ?? 1);
+          expect(share).toBeGreaterThan(0.95);
+          expect(share).toBeLessThan(1.05);
+        }
+      }),
+    );
+  });
+
+  test('what a source was charged by an old, tiny weight does not starve it under its new one', () => {
+    const arbiter = arbiterOf([0.001, 1]);
+    arbiter.setReady(0, true);
+    for (let round = 0; round < 5; round += 1) arbiter.granted(0);
+    arbiter.setReady(1, true);
+    arbiter.setWeight(0, 1);
+    const picks = Array.from({ length: 20 }, () => {
+      const index = arbiter.pick() ?? -1;
+      arbiter.granted(index);
+      return index;
+    });
+    expect(picks.filter((index) => index === 0).length).toBeGreaterThanOrEqual(9);
+  });
+
+  test('slots kept in one burst are no more than the bound allows', () => {
+    const arbiter = arbiterOf([1, 1]);
+    arbiter.setReady(0, true);
+    for (let round = 0; round < 10; round += 1) arbiter.granted(0);
+    arbiter.setReady(1, true);
+    // Ten jobs end in the same moment; none of the next ones has come yet.
+    let kept = 0;
+    for (let ended = 0; ended < 10; ended += 1) {
+      if (!arbiter.mayKeepSlot(0, 2)) continue;
+      arbiter.claiming(0);
+      kept += 1;
+    }
+    expect(kept).toBe(2);
   });
 
   test('a burst of claims is spread like a burst of jobs', () => {
@@ -115,7 +198,7 @@ describe('any order of events', () => {
   });
 });
 
-test('a weight that is no positive number counts as 1', () => {
+test('a weight that is no positive number is ignored; one that nobody knows is 1', () => {
   const arbiter = arbiterOf([0, Number.NaN, -3, Infinity]);
   readyAll(arbiter, 4);
   const picks = Array.from({ length: 4 }, () => {

@@ -14,20 +14,21 @@ const fairness = 'test/queues/fair/fairness.property';
 const twins = 'test/queues/fair/twins.property';
 const scheduler = 'test/queues/fair/scheduler.property';
 const found = 'test/queues/fair/found';
+const charges = 'test/queues/fair/charges';
 const arbiter = 'test/workers/runtime/arbiter';
 
 export const mutants: readonly Mutant[] = [
   // Shares
-  { file: `${ring}/pick.lua`, from: 'math.floor(UNIT / weight), 0', to: 'UNIT, 0', tests: fairness },
+  { file: `${ring}/pick.lua`, from: 'cost * UNIT / weight', to: 'cost * UNIT', tests: fairness },
   {
     file: `${ring}/pick.lua`,
-    from: 'nextTag = nextTag - owed',
-    to: 'nextTag = nextTag - 4 * owed',
+    from: 'charge = math.max(charge - owed, 1)',
+    to: 'charge = math.max(charge - 4 * owed, 1)',
     tests: fairness,
   },
   {
     file: `${ring}/base.lua`,
-    from: "if finish > tonumber(lowest[2]) then\n    native('ZADD', fin, finish, group)",
+    from: 'if finish > tonumber(lowest) then',
     to: 'if false then',
     tests: fairness,
   },
@@ -41,8 +42,8 @@ export const mutants: readonly Mutant[] = [
   { file: `${ring}/take.lua`, from: "native('ZREM', q, jobId)", to: "native('EXISTS', q)", tests: fairness },
   {
     file: `${ring}/place.lua`,
-    from: "ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', 1)",
-    to: "ORIGIN + native('HINCRBY', base .. 'fair:n', 'f', 1)",
+    from: "ORIGIN - native('HINCRBY', base .. 'fair:n', 'f', '1')",
+    to: "ORIGIN + native('HINCRBY', base .. 'fair:n', 'f', '1')",
     tests: fairness,
   },
   {
@@ -52,7 +53,18 @@ export const mutants: readonly Mutant[] = [
     tests: fairness,
   },
   // Limits
-  { file: `${ring}/limits.lua`, from: 'gate.run >= gate.max', to: 'gate.run > gate.max', tests: limits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if gate.max and gate.run >= gate.max then',
+    to: 'if gate.max and gate.run > gate.max then',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'held = held or (gate.max and gate.run >= gate.max)',
+    to: 'held = held or (gate.max and gate.run > gate.max)',
+    tests: limits,
+  },
   {
     file: `${ring}/limits.lua`,
     from: 'gate.tat - gate.ahead',
@@ -68,8 +80,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: "native('HINCRBY', key, 'run', -1)",
-    to: "native('HINCRBY', key, 'run', -2)",
+    from: 'gate.run = gate.run - 1',
+    to: 'gate.run = gate.run - 2',
     tests: limits,
   },
   {
@@ -117,7 +129,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: keys,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[7] then', to: 'if false then', tests: keys },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[7] and', to: 'if false and', tests: keys },
   { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {
@@ -164,7 +176,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/obliterate-superseded.lua',
-    from: "native('ZADD', KEYS[2] .. 'delayed', 0, jobId)",
+    from: "native('ZADD', KEYS[2] .. 'delayed', '0', jobId)",
     to: "native('EXISTS', KEYS[2])",
     tests: found,
   },
@@ -177,7 +189,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/pick.lua`,
-    from: "  native('ZADD', base .. 'marker', 0, '0')\nend",
+    from: "  native('ZADD', base .. 'marker', '0', '0')\nend",
     to: 'end',
     tests: found,
   },
@@ -199,7 +211,32 @@ export const mutants: readonly Mutant[] = [
     to: 'return;',
     tests: `${limits} ${scheduler}`,
   },
-  // The lean twins
+  // Charges
+  {
+    file: `${ring}/pick.lua`,
+    from: "tonumber(group['cost']) or 1",
+    to: '1',
+    tests: charges,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if use.charge and startedAt and',
+    to: 'if false and',
+    tests: charges,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'math.max(now, finish) + extra',
+    to: 'finish',
+    tests: charges,
+  },
+  {
+    file: 'queues/fair/lua/virtual.lua',
+    from: "native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1')",
+    to: 'local _ = base',
+    tests: charges,
+  },
+  // The lean scripts
   {
     file: 'queues/fair/lua/complete.lua',
     from: 'if meta[1] then',
@@ -208,9 +245,27 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: "native('SREM', base .. 'stalled', jobId)",
-    to: "native('EXISTS', base .. 'stalled')",
+    from: 'if delayed and isDelayedDue(delayed, timestamp) then',
+    to: 'if false then',
+    tests: `${twins} ${scheduler} test/queues/fair/conformance`,
+  },
+  {
+    file: 'queues/fair/lua/add.lua',
+    from: "elseif native('ZCARD', q) == 1 then",
+    to: 'elseif false then',
     tests: twins,
+  },
+  {
+    file: 'queues/fair/lua/add.lua',
+    from: "'priority', ARGV[6], 'fk', holds)",
+    to: "'priority', ARGV[6])",
+    tests: `${twins} ${keys}`,
+  },
+  {
+    file: 'queues/fair/lua/add-place.lua',
+    from: 'if mayRun and tell and not meta[1]',
+    to: 'if false and not meta[1]',
+    tests: `${scheduler} test/queues/fair/conformance`,
   },
   {
     file: 'queues/fair/lua/complete.lua',
@@ -227,8 +282,8 @@ export const mutants: readonly Mutant[] = [
   // Workers
   {
     file: 'workers/runtime/arbiter.ts',
-    from: 'lane.pass += stride(lane)',
-    to: 'lane.pass += 1',
+    from: 'lane.pass += units / lane.weight',
+    to: 'lane.pass += units',
     tests: arbiter,
   },
   {
@@ -239,7 +294,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'workers/runtime/arbiter.ts',
-    from: 'lane.pass + lane.claims * stride(lane)',
+    from: 'lane.pass + lane.underWay / lane.weight',
     to: 'lane.pass',
     tests: arbiter,
   },

@@ -10,7 +10,7 @@ import { mutants } from './mutants.ts';
 import type { Mutant } from './mutants.ts';
 
 /** More programs than by default: a fault may need a rare one. */
-const FC_RUNS = '150';
+const FC_RUNS = process.env.FC_RUNS ?? '150';
 
 const root = new URL('..', import.meta.url).pathname;
 

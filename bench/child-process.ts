@@ -1,6 +1,8 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { Session } from 'node:inspector/promises';
+import type { Profiler } from 'node:inspector';
 
 /**
  * Calls between a benchmark and the processes it forks.
@@ -62,11 +64,24 @@ export class BenchProcess {
 /** In a child: what the parent passed. */
 export const readConfig = <T>(): T => JSON.parse(process.argv[2] ?? 'null') as T;
 
+const session = new Session();
+
+/** What every child can do besides: profile itself from one call to the other. */
+const profiling: Record<string, () => Promise<unknown>> = {
+  startProfile: async () => {
+    session.connect();
+    await session.post('Profiler.enable');
+    await session.post('Profiler.setSamplingInterval', { interval: 500 });
+    await session.post('Profiler.start');
+  },
+  takeProfile: async (): Promise<Profiler.Profile> => (await session.post('Profiler.stop')).profile,
+};
+
 /** In a child: answers the parent's calls until it hangs up. */
 export function serve(handlers: Record<string, (argument: never) => unknown>): void {
   process.on('message', ({ call, argument }: { call: string; argument: never }) => {
     Promise.resolve()
-      .then(() => handlers[call]?.(argument))
+      .then(() => (handlers[call] ?? profiling[call])?.(argument))
       .then((answer) => process.send?.({ answer: answer ?? null }))
       .catch(failToParent);
   });
@@ -75,7 +90,8 @@ export function serve(handlers: Record<string, (argument: never) => unknown>): v
 
 /** In a child: tells the parent something it did not ask for. */
 export function report(message: unknown): void {
-  process.send?.({ report: message });
+  // A parent that has what it wanted hangs up without a word.
+  process.send?.({ report: message }, undefined, undefined, () => undefined);
 }
 
 /** In a child: breaks off the parent's measurement. */

@@ -1,6 +1,7 @@
 /** How fast jobs go in and out, and what a job costs the server: see README.md. */
 import type { Queue } from 'bullmq';
 import { BenchProcess } from './child-process.ts';
+import { Drain } from './draining.ts';
 import {
   alternate,
   compare,
@@ -15,8 +16,7 @@ import {
 import type { Bench, Pairs, ServerCost } from './harness.ts';
 import { choices, count, counts, flag, readOptions } from './options.ts';
 import type { AddResult, ProducerConfig } from './producer-process.ts';
-import type { WorkerConfig, WorkerReport } from './worker-process.ts';
-import { ORDERS, monotonicMs, openQueue } from './workload.ts';
+import { ORDERS, openQueue, setWideLimits } from './workload.ts';
 import type { BackendName, Order } from './workload.ts';
 
 const options = readOptions('drain', {
@@ -30,6 +30,8 @@ const options = readOptions('drain', {
   chunk: count(1_000, 'jobs per addBulk'),
   flight: count(100, 'single adds under way'),
   keep: flag('keep completed jobs'),
+  limits: flag('every group has limits, which never hold it'),
+  keys: count(0, 'keys per tenant, one of which each job has; 0 for jobs without', 0),
   bare: flag('leave the machine out of the output'),
 });
 
@@ -51,8 +53,6 @@ interface CellResult {
   single: Rate;
 }
 
-/** A drain without any completion for this long is given up. */
-const STUCK_MS = 30_000;
 const QUEUE = 'bench';
 
 async function measure(bench: Bench, backend: BackendName, cell: Cell): Promise<CellResult> {
@@ -73,7 +73,7 @@ async function measureAdds(
       backend,
       port: bench.port,
       queue: QUEUE,
-      workload: { jobs, tenants: cell.tenants, order: cell.order },
+      workload: { jobs, tenants: cell.tenants, order: cell.order, keys: options.keys },
       chunk: options.chunk,
       inFlight: options.flight,
     };
@@ -81,6 +81,7 @@ async function measureAdds(
     try {
       await producer.call('warmUp');
       await bench.redis.flushall('SYNC');
+      if (options.limits && backend === 'fair') await limitAll(bench.port);
       const [timed, cost] = await costOf(bench.redis, () => producer.call<AddResult>(method));
       return rateOf(jobs, timed, cost);
     } finally {
@@ -93,9 +94,18 @@ async function measureAdds(
   };
 }
 
+async function limitAll(port: number): Promise<void> {
+  const queue = openQueue(QUEUE, 'fair', port);
+  try {
+    await setWideLimits(queue);
+  } finally {
+    await queue.close();
+  }
+}
+
 /** Starts and warms the workers beside the filled queue, lets them go, and times until the last job is completed. */
 async function measureDrain(bench: Bench, backend: BackendName, cell: Cell): Promise<Rate> {
-  const config: WorkerConfig = {
+  const drain = new Drain(cell.processes, {
     backend,
     port: bench.port,
     queue: QUEUE,
@@ -103,25 +113,14 @@ async function measureDrain(bench: Bench, backend: BackendName, cell: Cell): Pro
     keep: options.keep,
     sleepMs: 0,
     trace: false,
-  };
-  const progress = new DrainProgress(cell.processes, options.jobs);
-  const workers = Array.from(
-    { length: cell.processes },
-    (_, index) =>
-      new BenchProcess('./worker-process.ts', config, (news) => progress.note(index, news as WorkerReport)),
-  );
+  });
   try {
-    await Promise.all(workers.map((worker) => worker.call('prepare')));
-    const [timed, cost] = await costOf(bench.redis, async () => {
-      const releasedAt = monotonicMs();
-      for (const worker of workers) void worker.call('release').catch(() => undefined);
-      const { lastCompletedAt, cpuMs } = await progress.finished(workers);
-      return { elapsedMs: lastCompletedAt - releasedAt, cpuMs };
-    });
+    await drain.prepare();
+    const [timed, cost] = await costOf(bench.redis, () => drain.run(options.jobs));
     await checkDrained(backend, bench.port);
     return rateOf(options.jobs, timed, cost);
   } finally {
-    await Promise.all(workers.map((worker) => worker.stop()));
+    await drain.stop();
   }
 }
 
@@ -135,45 +134,6 @@ function rateOf(jobs: number, { elapsedMs, cpuMs }: AddResult, server: ServerCos
       clientMicros: (cpuMs * 1_000) / jobs,
     },
   };
-}
-
-type CountReport = Extract<WorkerReport, { completed: number }>;
-
-/** Adds up what the worker processes report. */
-class DrainProgress {
-  readonly #latest: CountReport[];
-  readonly #jobs: number;
-  #movedAt = monotonicMs();
-
-  constructor(processes: number, jobs: number) {
-    this.#latest = Array.from({ length: processes }, () => ({ completed: 0, lastCompletedAt: 0, cpuMs: 0 }));
-    this.#jobs = jobs;
-  }
-
-  note(process: number, news: WorkerReport): void {
-    this.#latest[process] = news as CountReport;
-    this.#movedAt = monotonicMs();
-  }
-
-  /** @throws Error when a worker fails, nothing moves for STUCK_MS, or more jobs are completed than there are */
-  async finished(workers: BenchProcess[]): Promise<CountReport> {
-    this.#movedAt = monotonicMs();
-    for (;;) {
-      const completed = this.#sum('completed');
-      if (completed > this.#jobs) throw new Error(`${completed} jobs completed of ${this.#jobs}`);
-      if (completed === this.#jobs) break;
-      if (monotonicMs() - this.#movedAt > STUCK_MS)
-        throw new Error(`stuck after ${completed} of ${this.#jobs} jobs`);
-      for (const worker of workers) worker.check();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    const lastCompletedAt = Math.max(...this.#latest.map((report) => report.lastCompletedAt));
-    return { completed: this.#jobs, lastCompletedAt, cpuMs: this.#sum('cpuMs') };
-  }
-
-  #sum(field: keyof CountReport): number {
-    return this.#latest.reduce((sum, report) => sum + report[field], 0);
-  }
 }
 
 /** A drain that left jobs behind, or lost some it should have kept, measured something else. */
@@ -254,7 +214,12 @@ await withRedis(async (bench) => {
     results.push([cell, await alternate(options.runs, label, (backend) => measure(bench, backend, cell))]);
   }
 });
-await printSection(`Rates, completed jobs ${options.keep ? 'kept' : 'removed'}`, header, [
+const variant = [
+  `completed jobs ${options.keep ? 'kept' : 'removed'}`,
+  ...(options.limits ? ['limits on every group'] : []),
+  ...(options.keys > 0 ? [`a key on every job, ${number(options.keys)} per tenant`] : []),
+];
+await printSection(`Rates, ${variant.join(', ')}`, header, [
   `${number(options.jobs)} no-op jobs, 100-byte payload, ${options.order.join(' and ')}; concurrency ${options.concurrency} per worker process; ${options.runs} alternating runs per cell, medians.`,
   '### Drain',
   ...tables('drain', results),

@@ -81,12 +81,14 @@ async function measure(bench: Bench, backend: BackendName): Promise<FairnessResu
 
 function lightJobs(backend: BackendName): BenchJob[] {
   const { lights, each } = options;
-  return makeJobs(backend, {
-    jobs: lights * each,
-    tenants: lights,
-    order: 'round-robin',
-    tenantName: 'light',
-  });
+  return [
+    ...makeJobs(backend, {
+      jobs: lights * each,
+      tenants: lights,
+      order: 'round-robin',
+      tenantName: 'light',
+    }),
+  ];
 }
 
 async function until(worker: BenchProcess, met: () => boolean, traces: Trace[]): Promise<void> {

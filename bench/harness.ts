@@ -27,6 +27,8 @@ export async function alternate<T>(
 
 export interface Bench {
   readonly port: number;
+  /** The server's process. */
+  readonly pid: number;
   /** A connection of the harness's own, for INFO, CONFIG RESETSTAT and FLUSHALL. */
   readonly redis: Redis;
 }
@@ -36,7 +38,7 @@ export async function withRedis<T>(body: (bench: Bench) => Promise<T>): Promise<
   const server = await startEmbeddedRedis();
   const redis = connectTo(server.port);
   try {
-    return await body({ port: server.port, redis });
+    return await body({ port: server.port, pid: server.pid, redis });
   } finally {
     redis.disconnect();
     await server.stop();

@@ -18,8 +18,9 @@ import { chunksOf, makeJobs, openQueue } from './workload.ts';
 import type { BackendName } from './workload.ts';
 
 const options = readOptions('memory', {
-  jobs: count(100_000, 'waiting jobs'),
-  tenants: counts([1, 100, 10_000], 'tenants'),
+  jobs: count(1_000_000, 'waiting jobs'),
+  tenants: counts([1, 100, 10_000, 1_000_000], 'tenants; no more than jobs'),
+  keys: count(0, 'keys per tenant, one of which each job has; 0 for jobs without', 0),
   runs: count(3, 'runs of each backend per number of tenants'),
   bare: flag('leave the machine out of the output'),
 });
@@ -32,7 +33,12 @@ async function measure(backend: BackendName, tenants: number): Promise<number> {
     const before = await settledMemory(redis);
     const queue = openQueue(QUEUE, backend, port);
     try {
-      const jobs = makeJobs(backend, { jobs: options.jobs, tenants, order: 'round-robin' });
+      const jobs = makeJobs(backend, {
+        jobs: options.jobs,
+        tenants,
+        order: 'round-robin',
+        keys: options.keys,
+      });
       for (const chunk of chunksOf(jobs, 1_000)) {
         await queue.addBulk(chunk.map((job) => ({ ...job, opts: { ...job.opts, jobId: newJobId(QUEUE) } })));
       }
@@ -57,13 +63,14 @@ async function settledMemory(redis: Redis): Promise<number> {
 
 const header = options.bare ? null : await machineHeader();
 const rows: string[][] = [];
-for (const tenants of options.tenants) {
+for (const tenants of options.tenants.map((given) => Math.min(given, options.jobs))) {
   const pairs = await alternate(options.runs, `memory, tenants ${tenants}`, (backend) =>
     measure(backend, tenants),
   );
   rows.push([number(tenants), ...compare(pairs, (bytes) => bytes), spread(pairs, (bytes) => bytes)]);
 }
-await printSection('Memory of a waiting job', header, [
+const keyed = options.keys > 0 ? `, a key on every job, ${number(options.keys)} per tenant` : '';
+await printSection(`Memory of a waiting job${keyed}`, header, [
   `${number(options.jobs)} waiting jobs, 100-byte payload, ids \`${QUEUE}.<ulid>\`; used_memory of a fresh server without client buffers; ${options.runs} alternating runs, medians.`,
   table(['tenants', 'stock bytes/job', 'fair bytes/job', 'ratio', 'ratios of pairs'], rows),
 ]);

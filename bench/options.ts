@@ -8,16 +8,16 @@ export interface Option<T> {
   parse(text: string): T;
 }
 
-export const count = (fallback: number, description: string): Option<number> => ({
+export const count = (fallback: number, description: string, least = 1): Option<number> => ({
   description,
   fallback: String(fallback),
-  parse: parseCount,
+  parse: (text) => parseCount(text, least),
 });
 
 export const counts = (fallback: number[], description: string): Option<number[]> => ({
   description: `${description}; several with commas`,
   fallback: fallback.join(','),
-  parse: (text) => text.split(',').map(parseCount),
+  parse: (text) => text.split(',').map((each) => parseCount(each, 1)),
 });
 
 export const choices = <T extends string>(
@@ -85,9 +85,10 @@ function usage(program: string, options: Options): string {
 
 const isFlag = (option: Option<unknown>): boolean => option.fallback === '';
 
-function parseCount(text: string): number {
+function parseCount(text: string, least: number): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`expected a whole number from 1, not "${text}"`);
+  if (!Number.isInteger(value) || value < least)
+    throw new Error(`expected a whole number from ${least}, not "${text}"`);
   return value;
 }
 

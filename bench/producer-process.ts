@@ -35,7 +35,7 @@ const addBulk: Add = (queueName, workload) => {
 };
 
 const addSingly: Add = (queueName, workload) => {
-  const jobs = makeJobs(backend, workload).values();
+  const jobs = makeJobs(backend, workload);
   return timed(queueName, async (queue) => {
     // All lanes draw from one iterator, so exactly `inFlight` adds are under way until the jobs run out.
     const lane = async (): Promise<void> => {

@@ -16,7 +16,12 @@ const moderate = [
   'drain --jobs 20000 --singles 5000 --runs 3 --processes 1 --tenants 100 --keep',
   'fairness --runs 1',
   'latency --jobs 500 --runs 3',
-  'memory --runs 1',
+  'memory --jobs 200000 --runs 1',
+  'drain --jobs 20000 --singles 5000 --runs 3 --processes 2 --tenants 100 --limits --keys 1000',
+  'longest --percent 5',
+  'shards',
+  'idle',
+  'usage',
 ];
 
 const full = [
@@ -26,6 +31,15 @@ const full = [
   'fairness',
   'latency',
   'memory',
+  'memory --keys 1000',
+  'drain --processes 2 --tenants 100,10000 --limits',
+  'drain --processes 2 --tenants 100,10000 --limits --keys 1000',
+  'drain --processes 2 --tenants 100 --limits --keys 10',
+  'drain --processes 2 --tenants 1000000 --jobs 1000000 --runs 3',
+  'longest --runs 3',
+  'shards --jobs 20000',
+  'idle',
+  'usage',
 ];
 
 /** @returns what the program printed. @throws Error when it failed */

@@ -50,7 +50,8 @@ function createWorker(queue: string, processor: (job: Job) => Promise<void>): Wo
 async function warmUp(): Promise<void> {
   const name = `warm-up-${process.pid}`;
   const queue = openQueue(name, config.backend, config.port);
-  await queue.addBulk(makeJobs(config.backend, { jobs: WARM_UP_JOBS, tenants: 10, order: 'round-robin' }));
+  const workload = { jobs: WARM_UP_JOBS, tenants: 10, order: 'round-robin' } as const;
+  await queue.addBulk([...makeJobs(config.backend, workload)]);
   const worker = createWorker(name, async () => undefined);
   let left = WARM_UP_JOBS;
   await new Promise<void>((resolve) => {
@@ -101,7 +102,15 @@ function countJobs(): () => void {
   };
 }
 
+let cpuAsked = process.cpuUsage();
+
 serve({
+  /** Processor time since it was last asked for, in ms. */
+  cpu: () => {
+    const { user, system } = process.cpuUsage(cpuAsked);
+    cpuAsked = process.cpuUsage();
+    return (user + system) / 1_000;
+  },
   prepare: async () => {
     await warmUp();
     await worker.waitUntilReady();

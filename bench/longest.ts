@@ -1,0 +1,83 @@
+/** How long a single script keeps the server, in the situations where that may be long: see README.md. */
+import { machineHeader, number, printSection, table, withRedis } from './harness.ts';
+import { choices, count, flag, readOptions } from './options.ts';
+import { QUEUE, SITUATIONS } from './situations.ts';
+import { loadAllScripts, record } from './slowlog.ts';
+import type { Recording } from './slowlog.ts';
+import { openQueue } from './workload.ts';
+import type { BackendName } from './workload.ts';
+
+const names = SITUATIONS.map(({ name }) => name);
+const options = readOptions('longest', {
+  situations: choices(names, names, 'situations'),
+  percent: count(100, 'of the full sizes'),
+  runs: count(1, 'runs of each situation'),
+  bare: flag('leave the machine out of the output'),
+});
+
+/** No script is to keep the server for longer. */
+const TARGET_MS = 5;
+/** Scripts with shorter calls only are left out. */
+const WORTH_TELLING_MS = 0.5;
+
+interface Finding extends Recording {
+  situation: string;
+  what: string;
+  backend: BackendName;
+}
+
+const findings: Finding[] = [];
+const header = options.bare ? null : await machineHeader();
+for (let run = 1; run <= options.runs; run++) {
+  for (const situation of SITUATIONS.filter(({ name }) => options.situations.includes(name))) {
+    for (const backend of situation.backends) {
+      console.error(`longest, ${situation.name}: ${backend}, run ${run} of ${options.runs}`);
+      await withRedis(async (bench) => {
+        const scripts = await loadAllScripts(bench.redis);
+        const queue = openQueue(QUEUE, backend, bench.port);
+        try {
+          await situation.run({
+            bench,
+            backend,
+            queue,
+            share: options.percent / 100,
+            record: async (what, body) => {
+              console.error(`  ${what}`);
+              const recording = await record(bench, scripts, body);
+              findings.push({ situation: situation.name, what, backend, ...recording });
+            },
+          });
+        } finally {
+          await queue.close();
+        }
+      });
+    }
+  }
+}
+
+const ms = (value: number): string => number(value, 2);
+const rows = findings.flatMap(({ situation, what, backend, scripts, ping }) => {
+  const first = [situation, what, backend];
+  const told = scripts.filter(({ max }, index) => index === 0 || max >= WORTH_TELLING_MS);
+  return told.map(({ script, calls, p50, p99, max }, index) => [
+    ...(index === 0 ? first : ['', '', '']),
+    script,
+    number(calls),
+    ...[p50, p99, max].map(ms),
+    ...(index === 0 ? [ping.p99, ping.max].map(ms) : ['', '']),
+  ]);
+});
+const over = findings
+  .filter(({ backend }) => backend === 'fair')
+  .flatMap(({ scripts }) => scripts)
+  .filter(({ max }) => max > TARGET_MS);
+await printSection('The longest scripts', header, [
+  `${options.percent} % of the full sizes; ${options.runs} runs; every script of both backends loaded; times in ms.`,
+  table(
+    ['situation', 'asked', 'backend', 'script', 'calls', 'p50', 'p99', 'max', 'ping p99', 'ping max'],
+    rows,
+  ),
+  over.length === 0
+    ? `No script of the fair backend took longer than ${TARGET_MS} ms.`
+    : `${over.length} rows of the fair backend are over ${TARGET_MS} ms.`,
+]);

@@ -247,12 +247,6 @@ export class FairQueueBackend extends LeanBackend {
     return found;
   }
 
-  /** How many jobs of a group wait in this queue, prioritized and blocked ones included; delayed ones are not counted. */
-  async countWaitingInGroup(groupId: string): Promise<number> {
-    const { waiting } = await this.countGroup(groupId);
-    return waiting;
-  }
-
   /**
    * The jobs of a group in this queue by state. Those `blocked` wait for others of their key and are counted among
    * the waiting ones, too.

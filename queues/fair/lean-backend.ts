@@ -34,6 +34,7 @@ const NOT_PLAIN_OPTIONS = [
  * objects, which is a third of a client's work. Whatever is not plain goes BullMQ's way.
  */
 export class LeanBackend extends RedisQueueBackend {
+  /** On the process's own clock, which never jumps. */
   #leanAgainAt = 0;
 
   override async addJob(...args: AddJob): Promise<string> {
@@ -98,7 +99,7 @@ export class LeanBackend extends RedisQueueBackend {
     const [token, name = ''] = args;
     const { limiter, lockDuration = 0 } = this.queue.opts as WorkerOptions;
     const now = Date.now();
-    if (limiter || now < this.#leanAgainAt) return super.moveToActive(...args);
+    if (limiter || !this.#mayBeLean()) return super.moveToActive(...args);
     const client = await this.queue.client;
     const reply: unknown = await this.execCommand(client, 'start', [
       this.toKey(''),
@@ -107,7 +108,7 @@ export class LeanBackend extends RedisQueueBackend {
       token,
       lockDuration,
     ]);
-    return this.#isRefusal(reply, now) ? super.moveToActive(...args) : raw2NextJobData(reply as unknown[]);
+    return this.#isRefusal(reply) ? super.moveToActive(...args) : raw2NextJobData(reply as unknown[]);
   }
 
   override async moveToCompleted(
@@ -116,7 +117,7 @@ export class LeanBackend extends RedisQueueBackend {
     const [job, returnValue, removeOnComplete, token, fetchNext] = args;
     const keep = this.#keepsPlainly(removeOnComplete);
     const finishedOn = Date.now();
-    if (keep === null || token === '0' || !isPlain(job) || finishedOn < this.#leanAgainAt)
+    if (keep === null || token === '0' || !isPlain(job) || !this.#mayBeLean())
       return super.moveToCompleted(...args);
     const { opts, closing } = this.queue;
     const { lockDuration = 0, name = '' } = opts as WorkerOptions;
@@ -133,7 +134,7 @@ export class LeanBackend extends RedisQueueBackend {
       lockDuration,
       name,
     ]);
-    if (this.#isRefusal(reply, finishedOn)) return super.moveToCompleted(...args);
+    if (this.#isRefusal(reply)) return super.moveToCompleted(...args);
     if (typeof reply === 'number' && reply < 0)
       throw this.finishedErrors({
         code: reply,
@@ -145,11 +146,15 @@ export class LeanBackend extends RedisQueueBackend {
   }
 
   /** Whether a lean script refused; then others need not ask for a while. */
-  #isRefusal(reply: unknown, now: number): boolean {
+  #isRefusal(reply: unknown): boolean {
     const pauseMs = LEAN_PAUSES_MS.get(reply);
     if (pauseMs === undefined) return false;
-    this.#leanAgainAt = now + pauseMs;
+    this.#leanAgainAt = performance.now() + pauseMs;
     return true;
+  }
+
+  #mayBeLean(): boolean {
+    return performance.now() >= this.#leanAgainAt;
   }
 
   /** 0 to remove a completed job, -1 to keep it; null for all other rules, and where BullMQ has more to do at a finish. */

@@ -46,6 +46,7 @@ end
 if job[6] then
   limits().release(base, jobId, job[6])
 end
+-- As keys().releaseKey, which costs more to build than this.
 if job[7] and native('HDEL', base .. 'fair:kj', jobId) == 1 then
   native('SREM', base .. 'fair:kh::' .. job[7], jobId)
   if job[8] then

@@ -184,8 +184,8 @@ test('promote, retry and schedulers forget the group', async () => {
     await lab.backend(queue).setGroupLimits('h', { maxRunning: 0 });
     await failed?.retry();
     expect(await take(worker)).toBeUndefined();
-    expect(await lab.backend(queue).countWaitingInGroup('g')).toBe(2);
-    expect(await lab.backend(queue).countWaitingInGroup('h')).toBe(1);
+    expect((await lab.backend(queue).countGroup('g')).waiting).toBe(2);
+    expect((await lab.backend(queue).countGroup('h')).waiting).toBe(1);
   });
 });
 
@@ -321,7 +321,7 @@ test('delayed jobs are invisible per tenant', async () => {
     await queue.add('later', {}, inGroup('g', { delay: HOUR_MS }));
     const [job] = await queue.getDelayed();
     expect(job?.opts).toMatchObject({ group: { id: 'g' } });
-    expect(await lab.backend(queue).countWaitingInGroup('g')).toBe(0);
+    expect((await lab.backend(queue).countGroup('g')).waiting).toBe(0);
     await job?.promote();
     expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job?.id]);
   });

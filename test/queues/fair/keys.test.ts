@@ -38,7 +38,7 @@ describe('superseding', () => {
       expect((await queue.getWaiting()).map((job) => job.name)).toEqual(['d']);
       await queue.drain();
       expect(await queue.getWaitingCount()).toBe(0);
-      expect(await lab.backend(queue).countWaitingInGroup('g')).toBe(0);
+      expect((await lab.backend(queue).countGroup('g')).waiting).toBe(0);
     });
   });
 

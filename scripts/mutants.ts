@@ -201,7 +201,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'if meta[5] and isDue(meta[5]) then',
+    from: 'if meta[5] and times().isDue(meta[5]) then',
     to: 'if false then',
     tests: scheduler,
   },
@@ -214,7 +214,7 @@ export const mutants: readonly Mutant[] = [
   // Charges
   {
     file: `${ring}/pick.lua`,
-    from: "tonumber(group['cost']) or 1",
+    from: "tonumber(spec['cost']) or 1",
     to: '1',
     tests: charges,
   },
@@ -245,7 +245,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'if delayed and isDelayedDue(delayed, timestamp) then',
+    from: 'if delayed and times().isDelayedDue(delayed, timestamp) then',
     to: 'if false then',
     tests: `${twins} ${scheduler} test/queues/fair/conformance`,
   },
@@ -257,8 +257,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/add.lua',
-    from: "'priority', ARGV[6], 'fk', holds)",
-    to: "'priority', ARGV[6])",
+    from: "'timestamp', ARGV[3], 'fk', holds)",
+    to: "'timestamp', ARGV[3])",
     tests: `${twins} ${keys}`,
   },
   {

@@ -1,6 +1,8 @@
-import { raw2NextJobData, RedisQueueBackend } from 'bullmq';
-import type { JobJson, KeepJobs, WorkerOptions } from 'bullmq';
+import type { Duplex } from 'node:stream';
+import type { JobJson, KeepJobs, RedisQueueBackend, WorkerOptions } from 'bullmq';
 import { groupOf, KeyBusyError } from './group-options.ts';
+import { holdWrites } from './held-writes.ts';
+import { TerseJobsBackend } from './terse-jobs.ts';
 
 type AddJob = Parameters<RedisQueueBackend['addJob']>;
 
@@ -33,7 +35,7 @@ const NOT_PLAIN_OPTIONS = [
  * `add.lua`, `start.lua` and `complete.lua`. They send one key and strings where BullMQ sends up to 14 keys and packed
  * objects, which is a third of a client's work. Whatever is not plain goes BullMQ's way.
  */
-export class LeanBackend extends RedisQueueBackend {
+export class LeanBackend extends TerseJobsBackend {
   /** On the process's own clock, which never jumps. */
   #leanAgainAt = 0;
 
@@ -77,7 +79,7 @@ export class LeanBackend extends RedisQueueBackend {
     if (NOT_PLAIN_OPTIONS.some((option) => opts[option] !== undefined)) return null;
     if ((group?.keyStrategy ?? 'queue') !== 'queue') return null;
     const { delay = 0, priority = 0 } = opts as { delay?: number; priority?: number };
-    if (!(delay <= 0 && priority >= 0)) return null;
+    if (delay !== 0 || !(priority >= 0)) return null;
     const args = [
       this.toKey(''),
       jobId ?? '',
@@ -86,9 +88,8 @@ export class LeanBackend extends RedisQueueBackend {
       job.data,
       JSON.stringify(opts),
       priority,
-      delay,
+      group?.id ?? '',
     ];
-    args.push(group?.id ?? '');
     if (group?.key !== undefined) args.push(group.key);
     return args;
   }
@@ -108,7 +109,7 @@ export class LeanBackend extends RedisQueueBackend {
       token,
       lockDuration,
     ]);
-    return this.#isRefusal(reply) ? super.moveToActive(...args) : raw2NextJobData(reply as unknown[]);
+    return this.#isRefusal(reply) ? super.moveToActive(...args) : this.nextJobOf(reply);
   }
 
   override async moveToCompleted(
@@ -142,7 +143,15 @@ export class LeanBackend extends RedisQueueBackend {
         command: 'moveToFinished',
         state: 'active',
       });
-    return { result: raw2NextJobData(reply as unknown[]), finishedOn };
+    return { result: this.nextJobOf(reply), finishedOn };
+  }
+
+  /** Every call of a script; see {@link holdWrites}. */
+  override execCommand(
+    ...[client, command, args]: Parameters<RedisQueueBackend['execCommand']>
+  ): ReturnType<RedisQueueBackend['execCommand']> {
+    holdWrites((client as { stream?: Duplex }).stream);
+    return super.execCommand(client, command, args);
   }
 
   /** Whether a lean script refused; then others need not ask for a while. */

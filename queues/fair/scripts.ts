@@ -52,12 +52,14 @@ const lazily = (name: string, parts: string[]): string =>
 
 const limits = lazily('limits', ['ring/options', 'ring/enter', 'ring/limits']);
 const keys = lazily('keys', ['ring/options', 'ring/enter', 'ring/keys']);
+const times = lazily('times', ['ring/times']);
 
-/** The parts in the order in which they need each other; `limits` and `keys` are made of several files, see above. */
+/** The parts in the order in which they need each other; `limits`, `keys` and `times` are made of several files, see above. */
 const RING = [
   'ring/base',
   'limits',
   'keys',
+  'times',
   'ring/enter',
   'ring/replace',
   'ring/options',
@@ -91,7 +93,7 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
   obliterate: 'remove',
 };
 
-const part = (name: string): string => ({ limits, keys })[name] ?? lua(name);
+const part = (name: string): string => ({ limits, keys, times })[name] ?? lua(name);
 
 const composed = new Map<UnprioritizedPlace, Script[]>();
 
@@ -130,8 +132,8 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
       'ring/options',
       'add-place',
     ]),
-    script('start', 1, ['ring/base', 'limits', 'ring/pick', 'claim', 'start']),
-    script('complete', 1, ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'complete']),
+    script('start', 1, ['ring/base', 'limits', 'times', 'ring/pick', 'claim', 'start']),
+    script('complete', 1, ['ring/base', 'limits', 'keys', 'times', 'ring/pick', 'claim', 'complete']),
     script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('dueCancels', 2, ['due-cancels']),

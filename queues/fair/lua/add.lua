@@ -2,19 +2,21 @@
   add: a lean addStandardJob and addPrioritizedJob for the plain case: no parent, no deduplication, no scheduler, not lifo,
   and of the strategies of keys only `queue`. The caller knows all of that; it runs BullMQ's own script for the others.
 
-  Effects and events are BullMQ's: the job's hash, `added` and `waiting` events. The marker is set when nothing could run
-  before; otherwise it is there already, or on its way with the worker that took it.
+  Effects and events are BullMQ's: the job's hash, `added` and `waiting` events. The hash goes without delay and priority
+  while they are 0, a sixth of what it would take; scripts take their absence for 0, and so do the getters (terse-jobs.ts).
+  The marker is set when nothing could run before; otherwise it is there already, or on its way with the worker that took it.
 
   KEYS[1] <base>; the others are made of it, since sending nine costs the client more than making them costs here
   ARGV[1] job id, '' for the next number   ARGV[2] name   ARGV[3] timestamp   ARGV[4] data, JSON   ARGV[5] options, JSON
-  ARGV[6] priority, 0 for none   ARGV[7] delay as BullMQ stores it   ARGV[8] group   ARGV[9] key, if it has one
+  ARGV[6] priority, 0 for none   ARGV[7] group   ARGV[8] key, if it has one
   Returns the job id; -200, and nothing has been written, when there is a job with that id.
 
   No functions here: building the ring's would cost a tenth of the call. What needs them (the group's first job, a key
   that is taken, an id that is in its queue already) is left in `unplaced` to add-place.lua, behind them.
-  Cost: 8 calls, one more for a custom id, three more for a key that is free; a group that enters the ring costs 6 more.
+  Cost: 8 calls, one more for a custom id or a priority, three more for a key that is free; a group that enters the ring
+  costs 6 more.
 ]]
-local base, jobId, group, key = KEYS[1], ARGV[1], ARGV[8], ARGV[9]
+local base, jobId, group, key = KEYS[1], ARGV[1], ARGV[7], ARGV[8]
 local jobKey, eventsKey, unplaced = base .. jobId, base .. 'events', nil
 local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'opts.maxLenEvents')
 local maxLenEvents = meta[3]
@@ -51,11 +53,12 @@ if key then
 end
 
 if holds then
-  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3], 'delay', ARGV[7],
-    'priority', ARGV[6], 'fk', holds)
+  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3], 'fk', holds)
 else
-  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3], 'delay', ARGV[7],
-    'priority', ARGV[6])
+  native('HSET', jobKey, 'name', ARGV[2], 'data', ARGV[4], 'opts', ARGV[5], 'timestamp', ARGV[3])
+end
+if ARGV[6] ~= '0' then
+  native('HSET', jobKey, 'priority', ARGV[6])
 end
 native('XADD', eventsKey, '*', 'event', 'added', 'jobId', jobId, 'name', ARGV[2])
 

@@ -8,27 +8,28 @@
   Returns { job fields, job id, 0, 0 } and, if more jobs are waiting, how many the ring has given since it was last
   empty; nil when nothing is waiting. Cost: 5 calls for the pick, 5 for the claim. `worker` is its name or ''.
 ]]
-local claimed -- the job's fields, as the pick has read them
+local fields -- of the job, as the pick has read them
 
-local function valueOf(name)
-  for i = 1, #claimed, 2 do
-    if claimed[i] == name then
-      return claimed[i + 1]
+local function readJob(jobKey)
+  local options, doomed
+  fields = native('HGETALL', jobKey)
+  for i = 1, #fields, 2 do
+    local field = fields[i]
+    if field == 'opts' then
+      options = fields[i + 1]
+    elseif field == 'defa' then
+      doomed = fields[i + 1]
     end
   end
-end
-
-local function costOf(jobKey, more)
-  claimed = native('HGETALL', jobKey)
-  return costIn(valueOf('opts')), more and valueOf('defa')
+  return options, doomed
 end
 
 local function claimNext(base, timestamp, worker, token, lockDuration)
-  local jobId, taken, slot = pick(base, costOf)
+  local jobId, taken, slot = pick(base, readJob)
   if not jobId then
     return nil
   end
-  local jobKey, fields = base .. jobId, claimed
+  local jobKey = base .. jobId
   native('LPUSH', base .. 'active', jobId)
   if token ~= '0' then
     native('SET', jobKey .. ':lock', token, 'PX', lockDuration)
@@ -62,27 +63,4 @@ local function claimNext(base, timestamp, worker, token, lockDuration)
   atStarts = atStarts or #fields + 1
   fields[atStarts], fields[atStarts + 1] = 'ats', starts
   return { fields, jobId, 0, 0 }, taken
-end
-
--- BullMQ keeps the time of a delayed job as ms * 4096 + n.
-local function isDelayedDue(score, timestamp)
-  return score <= (timestamp + 1) * 0x1000 - 1
-end
-
--- The score of the next delayed job. `meta` has the field fair:delayed while there may be one, which spares the others the question.
-local function nextDelayedOf(base)
-  local score = tonumber(native('ZRANGE', base .. 'delayed', '0', '0', 'WITHSCORES')[2])
-  if not score then
-    native('HDEL', base .. 'meta', 'fair:delayed')
-  end
-  return score
-end
-
--- When a delayed job or a parked group may run next, in ms of the caller's clock; nil when nothing waits for a time.
-local function nextStart(base, timestamp, delayed)
-  local due = delayed and delayed / 0x1000
-  if native('EXISTS', base .. 'fair:park') == 1 then
-    return limits().nextDue(base, timestamp, due)
-  end
-  return due
 end

@@ -26,8 +26,8 @@ local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildr
 if not job[1] or job[2] or job[3] or job[4] then
   return -201
 end
-local delayed = meta[6] and nextDelayedOf(base)
-if delayed and isDelayedDue(delayed, timestamp) then
+local delayed = meta[6] and times().nextDelayedOf(base)
+if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
 end
 
@@ -74,7 +74,7 @@ if ARGV[6] == '1' then
   if meta[1] then
     return { 0, 0, 0, 0 }
   end
-  if meta[5] and isDue(meta[5]) then
+  if meta[5] and times().isDue(meta[5]) then
     limits().unpark(base)
   end
   local next, taken = claimNext(base, timestamp, ARGV[8], token, ARGV[7])
@@ -86,7 +86,7 @@ if ARGV[6] == '1' then
     end
     return next
   end
-  local due = nextStart(base, timestamp, delayed)
+  local due = times().nextStart(base, timestamp, delayed)
   if due then
     return { 0, 0, 0, due }
   end

@@ -11,14 +11,14 @@ local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'fa
 if meta[2] or meta[3] then
   return -200
 end
-local delayed = meta[5] and nextDelayedOf(base)
-if delayed and isDelayedDue(delayed, timestamp) then
+local delayed = meta[5] and times().nextDelayedOf(base)
+if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
 end
 if meta[1] then
   return { 0, 0, 0, 0 }
 end
-if meta[4] and isDue(meta[4]) then
+if meta[4] and times().isDue(meta[4]) then
   limits().unpark(base)
 end
 local next, taken = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4])
@@ -28,4 +28,4 @@ end
 if next then
   return next
 end
-return { 0, 0, 0, nextStart(base, timestamp, delayed) or 0 }
+return { 0, 0, 0, times().nextStart(base, timestamp, delayed) or 0 }

@@ -194,12 +194,11 @@ local shadow = (function()
   -- The one place where a job is chosen: by fair shares, prioritized or not.
   function wait.RPOPLPUSH(base, _, activeKey)
     local due = native('HGET', base .. 'meta', 'fair:due')
-    if due and isDue(due) then
+    if due and times().isDue(due) then
       limits().unpark(base)
     end
     local jobId, _, slot = pick(base, function(jobKey)
-      local job = native('HMGET', jobKey, 'opts', 'defa')
-      return costIn(job[1]), job[2]
+      return unpack(native('HMGET', jobKey, 'opts', 'defa'))
     end)
     if not jobId then
       return false

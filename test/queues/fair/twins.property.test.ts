@@ -167,7 +167,11 @@ async function keyspace(lab: Lab): Promise<unknown> {
   delete keys[':q:pc'];
   for (const [key, content] of Object.entries(keys)) {
     // What BullMQ writes by a JSON encoder of another make.
-    if (isHash(content) && content['opts']) keys[key] = { ...content, opts: JSON.parse(content['opts']) };
+    if (isHash(content) && content['opts']) {
+      const { delay, priority, ...others } = { delay: '0', priority: '0', ...content };
+      // A lean add leaves these out while they are 0.
+      keys[key] = { ...others, delay, priority, opts: JSON.parse(content['opts']) };
+    }
     // A lean finish clears this mark when it finds nothing delayed.
     if (key === ':q:meta' && isHash(content)) delete content['fair:delayed'];
   }

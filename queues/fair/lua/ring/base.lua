@@ -70,19 +70,18 @@ end
 -- goes on all the same.
 local arriving = false
 
--- Ten memories that virtual time has passed go, so they stay few and no call scans.
-local function forgetOutdated(base, virtualTime)
-  local outdated = native('ZRANGEBYSCORE', base .. 'fair:fin', '-inf', virtualTime, 'LIMIT', 0, 10)
-  if #outdated > 0 then
-    native('ZREM', base .. 'fair:fin', unpack(outdated))
-  end
-end
-
 -- A group leaves the ring with its finish tag remembered: for `park` until the time `due`, or because nothing of it waits
 -- any more. The last one to go ends the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes
 -- as it does there. Returns whether anybody is left in the ring.
 local function leaveRing(base, group, member, finish, due)
   local ring, fin, idx = base .. 'fair:ring', base .. 'fair:fin', base .. 'fair:idx'
+  -- Ten memories that virtual time has passed go, so they stay few and no call scans.
+  local function forgetOutdated(virtualTime)
+    local outdated = native('ZRANGEBYSCORE', fin, '-inf', virtualTime, 'LIMIT', '0', '10')
+    if #outdated > 0 then
+      native('ZREM', fin, unpack(outdated))
+    end
+  end
   native('ZREM', ring, member)
   if due then
     native('HSET', idx, group, '')
@@ -98,7 +97,7 @@ local function leaveRing(base, group, member, finish, due)
     end
     if finish >= 0 then
       native('HSET', base .. 'fair:n', 'v', string.format('%.0f', finish))
-      forgetOutdated(base, finish)
+      forgetOutdated(string.format('%.0f', finish))
     end
     -- Nothing can run before it: whoever sleeps is to know.
     local timed = native('HGET', base .. 'meta', 'fair:due')
@@ -112,7 +111,7 @@ local function leaveRing(base, group, member, finish, due)
   end
   -- One in five is often enough for ten of them.
   if string.find(member, '^%d*[05]:') then
-    forgetOutdated(base, lowest)
+    forgetOutdated(lowest)
   end
   return true
 end

@@ -1,27 +1,12 @@
 -- The ring, see base.lua: how the next job is picked. Few functions: building them is a part of every call's cost.
 
--- Whether a time in ms has come by Redis' clock.
-local function isDue(ms)
-  local time = native('TIME')
-  return tonumber(ms) <= time[1] * 1000 + time[2] / 1000
-end
-
--- What a job costs its group, by its stored options: 1 unless they say otherwise.
-local function costIn(options)
-  if not options or not string.find(options, '"cost":', 1, true) then
-    return 1
-  end
-  local group = cjson.decode(options)['group']
-  return type(group) == 'table' and tonumber(group['cost']) or 1
-end
-
 -- The next job under fair shares and, if more may run, the count that moved with it; nil when nothing may run.
--- `costOf(key of a job, whether more is asked)` tells what it costs its group and, if asked, whether it only passes through to
--- be failed. Returns also what the job's hash is to have in the field slot, if anything.
+-- `read(key of a job)` gives its options and, if it only passes through to be failed, why (`defa`). Returns also what the
+-- job's hash is to have in the field slot, if anything.
 -- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
 -- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call, and
 -- a mark asks for another call when that was not enough.
-local function pick(base, costOf)
+local function pick(base, read)
   local ring = base .. 'fair:ring'
   for _ = 1, 8 do
     local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')
@@ -38,7 +23,9 @@ local function pick(base, costOf)
     local q = base .. QUEUE .. group
     local head = not due and native('ZPOPMIN', q)
     if head and head[1] then
-      local cost, doomed = costOf(base .. head[1], use)
+      local options, doomed = read(base .. head[1])
+      local spec = options and string.find(options, '"cost":', 1, true) and cjson.decode(options)['group']
+      local cost = type(spec) == 'table' and tonumber(spec['cost']) or 1
       local charge, owed = math.floor(cost * UNIT / weight), 0
       if flags == '1' or flags == '3' then
         owed = discountOf(activation, weight)

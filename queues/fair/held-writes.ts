@@ -1,0 +1,26 @@
+import type { Duplex } from 'node:stream';
+
+/** Commands per write. More would save little, and let the server wait while this process still writes. */
+const AT_ONCE = 8;
+
+const held = new WeakMap<Duplex, number>();
+
+/**
+ * To be called before each command: what one turn of the event loop writes to a socket leaves in writes of a few commands
+ * each, where every command would be a system call of its own here and, mostly, another one in the server.
+ */
+export function holdWrites(stream: Duplex | undefined): void {
+  if (!stream) return;
+  const before = held.get(stream) ?? 0;
+  if (before === 0) {
+    stream.cork();
+    process.nextTick(() => {
+      held.set(stream, 0);
+      stream.uncork();
+    });
+  } else if (before % AT_ONCE === 0) {
+    stream.uncork();
+    stream.cork();
+  }
+  held.set(stream, before + 1);
+}

@@ -259,7 +259,7 @@ export class SchedulerModel {
   vanish(job: SchedulerJob): void {
     Object.assign(job, {
       ...{ hash: 'gone', priority: 0, lifo: false, started: false, isParent: false, parent: null },
-      ...{ keyLimit: 1, strategy: 'queue', stalls: 0, stampMs: null },
+      ...{ keyLimit: 1, strategy: 'queue', cost: 1, stalls: 0, stampMs: null },
     });
   }
 

@@ -548,11 +548,12 @@ export class Walk {
 }
 
 function optionsOf(
-  { group, key, keyLimit, priority }: Place,
+  { group, key, keyLimit, priority, cost }: Place,
   keyStrategy?: NonNullable<FairJobsOptions['group']>['keyStrategy'],
 ): JobsOptions {
   const keyed = key === '' ? {} : { key, keyLimit, ...(keyStrategy ? { keyStrategy } : {}) };
-  const option = group === '' && key === '' ? {} : { group: { id: group, ...keyed } };
+  const more = { ...keyed, ...(cost === 1 ? {} : { cost }) };
+  const option = group === '' && Object.keys(more).length === 0 ? {} : { group: { id: group, ...more } };
   return { attempts: 50, ...(priority > 0 ? { priority } : {}), ...option };
 }
 

@@ -106,18 +106,36 @@ test('a prioritized job that is handed back wakes a worker', async () => {
   });
 });
 
-// Known: only the weights of a group's own, for all queues, are taken into account for what it owes while it is away.
-test.failing('a weight of all groups that is raised counts for one that is away, too', async () => {
+test.each([
+  ['of all groups', '*', (weight: number) => ({ weight })],
+  ['of its own', 'away', (weight: number) => ({ weight })],
+  ['in the queue', 'away', (weight: number) => ({ queues: { q: { weight } } })],
+])('a weight %s that is raised counts for one that is away, too', async (_, id, limits) => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];
-    await lab.backend(queue).setGroupLimits('*', { weight: 0.01 });
+    await lab.backend(queue).setGroupLimits('other', { weight: 0.01 });
+    await lab.backend(queue).setGroupLimits(id, limits(0.01));
     await queue.add('j', {}, inGroup('away'));
     for (let i = 0; i < 30; i += 1) await queue.add('j', {}, inGroup('other'));
     await take(worker);
     await take(worker);
-    await lab.backend(queue).setGroupLimits('*', { weight: 1 });
+    for (const group of [id, 'other']) await lab.backend(queue).setGroupLimits(group, limits(1));
     await queue.add('away', {}, inGroup('away'));
     const names = (await lab.pickAll('q', 10)).filter((name) => name === 'away');
     expect(names).toEqual(['away']);
+  });
+});
+
+test('a weight that is lowered counts for what a group owes that is away', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    for (let i = 0; i < 60; i += 1) await queue.add('j', {}, inGroup('other'));
+    for (let i = 0; i < 5; i += 1) await queue.add('j', {}, inGroup('away', { priority: 1 }));
+    while ((await lab.redis.exists(`${lab.prefix}:q:fair:q::away`)) === 1) await take(worker);
+    await lab.backend(queue).setGroupLimits('*', { weight: 0.05 });
+    await lab.backend(queue).setGroupLimits('other', { weight: 1 });
+    await queue.add('away', {}, inGroup('away'));
+    const names = await lab.pickAll('q', 8);
+    expect(names).not.toContain('away');
   });
 });

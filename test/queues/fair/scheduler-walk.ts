@@ -34,8 +34,6 @@ export class Walk {
   /** Queues whose marker nobody owes to set again: a worker that found nothing took it. */
   readonly #unmarked = new Set<string>();
   readonly #vanished = new Set<string>();
-  /** Groups (`<queue>\n<group>`) that owe a job by a weight they had when they left the ring; until their next job. */
-  readonly #indebted = new Set<string>();
   #advancedMs = 0;
   #stepsMs = 0;
   /** The callers' clock. */
@@ -177,9 +175,7 @@ export class Walk {
       const { group, cost } = this.model.job(queue, id);
       this.model.start(queue, id, this.#clockMs);
       this.#running.set(`${queue}:${id}`, { job, token });
-      const wrong = this.#watches.get(queue)?.served(group, cost) ?? [];
-      this.#indebted.delete(`${queue}\n${group}`);
-      return wrong;
+      return this.#watches.get(queue)?.served(group, cost) ?? [];
     }
     if (!this.model.isOpen(queue) || ghosts.size > 0) return [];
     const may = this.model
@@ -396,7 +392,6 @@ export class Walk {
   async #changeLimits(operation: Named<'limit' | 'pause-group' | 'resume-group'>): Promise<void> {
     const { op, group } = operation;
     const backend = this.#backend('one');
-    const before = this.#weights();
     switch (op) {
       case 'limit':
         await backend.setGroupLimits(group, operation.limits);
@@ -417,15 +412,6 @@ export class Walk {
         break;
     }
     this.model.adoptSlots(group);
-    const after = this.#weights();
-    for (const [name, weight] of before) if (after.get(name) !== weight) this.#indebted.add(name);
-  }
-
-  #weights(): Map<string, number> {
-    const places = QUEUES.flatMap((queue) => GROUPS.map((group) => ({ queue, group })));
-    return new Map(
-      places.map(({ queue, group }) => [`${queue}\n${group}`, this.model.book.weight(queue, group)]),
-    );
   }
 
   // Damage.
@@ -477,8 +463,7 @@ export class Walk {
   /** Shares, and virtual time that never runs backwards. */
   #watch(queue: string, state: FairState): string[] {
     const contenders = state.ring
-      .filter(({ group }) => state.groups.has(group) && !this.#indebted.has(`${queue}\n${group}`))
-      .filter(({ group }) => this.model.verdict(queue, group).may === 'yes')
+      .filter(({ group }) => state.groups.has(group) && this.model.verdict(queue, group).may === 'yes')
       .map(({ group, weight }) => ({ group, weight }));
     const interrupted = [...this.model.interrupted].filter((name) => name.startsWith(`${queue}\n`));
     const groups = new Set(interrupted.map((name) => name.slice(queue.length + 1)));

@@ -66,8 +66,14 @@ const RING = [
   'ring/pick',
 ];
 
-/** BullMQ's scripts that add a job; it may have to be refused. */
-const REFUSING = new Set(['addStandardJob', 'addPrioritizedJob', 'addDelayedJob', 'addParentJob']);
+/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused. */
+const additions: Record<string, { before: string[]; after?: string[] }> = {
+  addStandardJob: { before: ['reject'] },
+  addPrioritizedJob: { before: ['reject'] },
+  addDelayedJob: { before: ['reject'] },
+  addParentJob: { before: ['reject'] },
+  obliterate: { before: ['obliterate-superseded'], after: ['obliterate-rest'] },
+};
 
 /**
  * When a job of a key stops holding it: `finish`, when it leaves the active list; `remove`, also when it is taken from
@@ -116,9 +122,8 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
   const bullmq = [...stock.values()].filter(({ name }) => !name.startsWith('relay'));
   return [
     ...bullmq.map(({ name, keys: keyCount, content }) => {
-      const refusal = REFUSING.has(name) ? ['reject'] : [];
-      const first = name === 'obliterate' ? ['obliterate-superseded'] : refusal;
-      return script(name, keyCount, [...RING, ...first, 'virtual'], content);
+      const { before = [], after = [] } = additions[name] ?? {};
+      return script(name, keyCount, [...RING, ...before, 'virtual', ...after], content);
     }),
     script('add', 1, [
       'add',

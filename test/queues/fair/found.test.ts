@@ -75,6 +75,24 @@ test('superseded jobs go with the queue when it is obliterated, and leave nothin
   });
 });
 
+test('nothing of a queue is left when it is obliterated after queues of its groups were lost', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const backend = lab.backend(queue);
+    await backend.setGroupLimits('held', { maxRunning: 0 });
+    const groups = ['free', 'held', 'g'];
+    const jobs = await queue.addBulk(
+      [inGroup('free'), inGroup('held'), keyed(), keyed()].map((opts) => ({ name: 'lost', data: {}, opts })),
+    );
+    await queue.add('there', {}, inGroup('free', { delay: HOUR_MS }));
+    const ids = jobs.map(({ id = '' }) => id);
+    await lab.redis.del([...groups.map((id) => `fair:q::${id}`), ...ids].map((key) => backend.toKey(key)));
+    await queue.obliterate();
+    const left = (await lab.keys()).filter((key) => !/::fair:(queues|limits)$/.test(key));
+    expect(left).toEqual([]);
+  });
+});
+
 test('a claim that has to pass over many groups leaves a mark for the next', async () => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];

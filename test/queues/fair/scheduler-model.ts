@@ -230,7 +230,8 @@ export class SchedulerModel {
   /** Nothing of the queue is left, its settings included. */
   obliterate(queue: string): void {
     this.sweepAll([...this.jobs.values()].filter((job) => job.queue === queue));
-    Object.assign(this.flagsOf(queue), { paused: false, concurrency: null });
+    Object.assign(this.flagsOf(queue), { paused: false, concurrency: null, isDrifted: false });
+    this.flagsOf(queue).ghosts.clear();
   }
 
   /** The jobs that a clean of all ages would remove: those of a worker that holds its lock are spared. */

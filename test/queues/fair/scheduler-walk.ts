@@ -333,15 +333,24 @@ export class Walk {
       }
       case 'obliterate':
         // BullMQ leaves parents that wait for children elsewhere, and gives their ids to new jobs.
-        // Nor does it find what was lost.
-        if (this.model.in(queue, 'children', 'lost').length > 0 || this.model.flagsOf(queue).isDrifted)
-          return;
-        await this.#shard.queue(queue).obliterate({ force: true });
-        this.model.obliterate(queue);
-        for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);
+        if (this.model.in(queue, 'children').length > 0) return;
+        if (this.model.in(queue, 'lost').some((job) => job.parent)) return;
+        await this.#obliterate(queue);
         break;
     }
     await this.#adoptOrder(before);
+  }
+
+  async #obliterate(queue: string): Promise<void> {
+    const { lab } = this.#shard;
+    // Hashes of jobs that are nowhere would be those of new jobs with their ids.
+    const strays = [...this.#vanished].filter((name) => name.startsWith(`${queue}:`));
+    for (const name of strays) await lab.redis.del(`${lab.prefix}:${name}`);
+    await this.#shard.queue(queue).obliterate({ force: true });
+    this.model.obliterate(queue);
+    for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);
+    const left = [...(await snapshot(lab.redis, this.#shard.base(queue))).keys()];
+    if (left.length > 0) throw new Error(`${queue} is obliterated and left ${left.join()}`);
   }
 
   async #sweep(queue: string): Promise<void> {

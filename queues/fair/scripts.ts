@@ -137,7 +137,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     ]),
     script('start', 1, ['ring/base', 'limits', 'ring/pick', 'claim', 'start']),
     script('complete', 1, ['ring/base', 'limits', 'keys', 'ring/pick', 'claim', 'complete']),
-    script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
+    script('failWaiting', finish.keys, [...RING, 'virtual', 'fail-waiting'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('dueCancels', 2, ['due-cancels']),
     script('explain', 1, [...RING, 'explain']),

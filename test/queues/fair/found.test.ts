@@ -93,6 +93,36 @@ test('nothing of a queue is left when it is obliterated after queues of its grou
   });
 });
 
+test.each([
+  ['waits', {}],
+  ['is prioritized', { priority: 3 }],
+  ['is delayed', { delay: HOUR_MS }],
+])('a job that %s and has lost its options is failed before it starts', async (_, opts) => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    await queue.add('other', {}, inGroup('other'));
+    const job = await queue.add('j', {}, inGroup('g', opts));
+    await lab.redis.hdel(lab.backend(queue).toKey(job.id ?? ''), 'opts');
+    expect(await lab.backend(queue).failWaiting(job, 'no')).toBe(true);
+    expect(await queue.getJobCounts('wait', 'prioritized', 'delayed', 'active', 'failed')).toEqual({
+      ...{ wait: 1, prioritized: 0, delayed: 0, active: 0, failed: 1 },
+    });
+    expect(await lab.redis.exists(lab.backend(queue).toKey('fair:q::g'))).toBe(0);
+    expect((await queue.getFailed())[0]).toMatchObject({ id: job.id, failedReason: 'no' });
+  });
+});
+
+test('a job whose hash is gone can not be recorded as failed, and stays where it is', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const job = await queue.add('j', {}, inGroup('g'));
+    await lab.redis.del(lab.backend(queue).toKey(job.id ?? ''));
+    expect(await lab.backend(queue).failWaiting(job, 'no')).toBe(false);
+    expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job.id]);
+    expect(await queue.getJobCounts('wait', 'failed')).toEqual({ wait: 1, failed: 0 });
+  });
+});
+
 test('a claim that has to pass over many groups leaves a mark for the next', async () => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];

@@ -278,7 +278,8 @@ export class Walk {
   async #moveOther(op: 'promote' | 'change-delay' | 'remove' | 'fail-waiting', nth: number): Promise<void> {
     const states = op === 'promote' || op === 'change-delay' ? [] : (['waiting', 'blocked'] as const);
     const found = this.model.nth(nth, 'delayed', ...states);
-    if (!found || (found.hash !== 'whole' && op !== 'remove')) return;
+    const isRecordable = found?.hash === 'whole' || (found?.hash === 'partial' && op === 'fail-waiting');
+    if (!found || (!isRecordable && op !== 'remove')) return;
     const job = await this.#shard.queue(found.queue).getJob(found.id);
     switch (op) {
       case 'promote':

@@ -146,6 +146,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     script('countWaiting', 1, ['ring/base', 'count-waiting']),
     script('countActive', 1, ['ring/options', 'count-active']),
     script('repairKeys', 1, [...RING, 'repair-keys']),
+    script('repairPark', 1, [...RING, 'repair-park']),
     script('repairSlots', 1, [...RING, 'repair-slots']),
     script('runnableWeight', 1, ['ring/base', 'runnable-weight']),
   ];

@@ -2,6 +2,7 @@
 import { expect, test } from '@jest/globals';
 import type { Job, JobsOptions, Worker } from 'bullmq';
 import type { FairJobsOptions, GroupOptions } from '../../../queues/fair/index.ts';
+import { eventually } from '../../support/eventually.ts';
 import { inLab } from './bullmq-lab.ts';
 import { HOUR_MS } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
@@ -120,6 +121,25 @@ test('a job whose hash is gone can not be recorded as failed, and stays where it
     expect(await lab.backend(queue).failWaiting(job, 'no')).toBe(false);
     expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job.id]);
     expect(await queue.getJobCounts('wait', 'failed')).toEqual({ wait: 1, failed: 0 });
+  });
+});
+
+test('a group that was parked by a clock an hour ahead runs after the next stalled check', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const backend = lab.backend(queue);
+    await backend.setGroupLimits('g', { rate: { limit: 1, periodMs: 1000 } });
+    await queue.addBulk(Array.from({ length: 2 }, () => ({ name: 'j', data: {}, opts: inGroup('g') })));
+    await take(worker);
+    // What is left of the hour when Redis' clock went wrong: two times in state and park, a mark that lasts too long.
+    const ahead = (Date.now() + HOUR_MS) * 1000;
+    await lab.redis.hset(`${lab.prefix}::fair:state:g`, 'tat', ahead);
+    await lab.redis.zadd(backend.toKey('fair:park'), ahead, 'g');
+    await lab.redis.hset(backend.toKey('meta'), 'fair:due', Math.ceil(ahead / 1000));
+    await lab.redis.set(`${lab.prefix}::fair:repaired:q`, '1', 'PX', HOUR_MS);
+    await worker['moveStalledJobsToWait']();
+    expect(lab.backend(worker).repairs).toBe(1);
+    await eventually('the second job starts', async () => (await take(worker)) !== undefined);
   });
 });
 

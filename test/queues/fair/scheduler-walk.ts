@@ -375,10 +375,10 @@ export class Walk {
   }
 
   async #repair(queue: string): Promise<void> {
-    const { released, adopted, keys } = await this.#backend(queue).repairSlots();
+    const { released, adopted, keys, parked } = await this.#backend(queue).repairSlots();
     const lost = this.model.repairKeys(queue);
-    if (released + adopted > 0 || keys !== lost)
-      throw new Error(`repaired ${released} ${adopted} ${keys}, expected 0 0 ${lost}`);
+    if (released + adopted + parked > 0 || keys !== lost)
+      throw new Error(`repaired ${released} ${adopted} ${keys} ${parked}, expected 0 0 ${lost} 0`);
   }
 
   // Settings.
@@ -445,8 +445,12 @@ export class Walk {
   }
 
   async #jump({ group, ms }: Named<'jump'>): Promise<void> {
-    await jump(this.#shard.lab.redis, this.#shard.lab.prefix, group, ms);
+    await jump(this.#shard.lab.redis, this.#shard.lab.prefix, group, QUEUES, ms);
     this.model.book.blur(group, ms);
+    for (const queue of QUEUES) {
+      await this.#backend(queue).repairSlots();
+      this.model.repairKeys(queue);
+    }
   }
 
   // Comparison.

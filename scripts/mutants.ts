@@ -47,10 +47,16 @@ export const mutants: readonly Mutant[] = [
     tests: fairness,
   },
   {
-    file: `${ring}/limits.lua`,
+    file: `${ring}/enter.lua`,
     from: 'return tag > now and now + math.floor((tag - now) * old / weight) or tag',
     to: 'return tag',
     tests: fairness,
+  },
+  {
+    file: `${ring}/enter.lua`,
+    from: 'rescaled(tonumber(found[1]), now, -found[2], weight)',
+    to: 'tonumber(found[1])',
+    tests: found,
   },
   // Limits
   {

@@ -40,11 +40,12 @@ export interface Explanation {
   active: number;
 }
 
-/** What {@link FairQueueBackend.repairSlots} found: slots given back and taken, keys given back. */
+/** What {@link FairQueueBackend.repairSlots} found: slots given back and taken, keys given back, groups parked wrongly. */
 export interface Repairs {
   released: number;
   adopted: number;
   keys: number;
+  parked: number;
 }
 
 /** Jobs of a group in one queue; `blocked` ones are part of `waiting`. */
@@ -58,7 +59,7 @@ export interface GroupCounts {
 /** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
-/** Groups per script when the limits of `*` changed: about a millisecond each time. */
+/** Groups per script when many are brought to where their limits want them: about a millisecond each time. */
 const SETTLED_AT_ONCE = 50;
 
 /** What `fail-waiting.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
@@ -149,8 +150,8 @@ export class FairQueueBackend extends LeanBackend {
     while ((await client.get(this.toKey('stalled-check'))) === 'more')
       stalled.push(...(await super.moveStalledJobsToWait(...args)));
     const { stalledInterval = 30_000 } = this.queue.opts as WorkerOptions;
-    const { released, adopted, keys } = await this.#repair(Math.ceil(stalledInterval / 2));
-    this.repairs += released + adopted + keys;
+    const { released, adopted, keys, parked } = await this.#repair(Math.ceil(stalledInterval / 2));
+    this.repairs += released + adopted + keys + parked;
     return stalled;
   }
 
@@ -221,9 +222,9 @@ export class FairQueueBackend extends LeanBackend {
   }
 
   /**
-   * Compares the slots of groups with limits with the jobs that are active in this queue, and mends what differs;
-   * the same for the keys of jobs.
-   * @returns how many slots were given back and taken, and how many keys given back; all 0 unless something went wrong
+   * Compares the slots of groups with limits with the jobs that are active in this queue, and mends what differs; the same
+   * for the keys of jobs, and for the times until which groups are parked.
+   * @returns how many slots were given back and taken, keys given back, groups parked wrongly; all 0 unless something went wrong
    */
   repairSlots(): Promise<Repairs> {
     return this.#repair(0);
@@ -237,13 +238,19 @@ export class FairQueueBackend extends LeanBackend {
       ...place,
       onceInMs,
     ])) as number[];
-    const found = { released, adopted, keys: 0 };
-    for (let cursor = looked === 1 ? '0' : null; cursor !== null;) {
-      const reply: unknown = await this.execCommand(client, 'repairKeys', [...place, cursor, LOOKED_AT_ONCE]);
-      const [next, keys] = reply as [string, number];
-      found.keys += keys;
-      cursor = next === '0' ? null : next;
-    }
+    const found = { released, adopted, keys: 0, parked: 0 };
+    if (looked !== 1) return found;
+    const mend = async (script: string, atOnce: number, ...more: number[]): Promise<number> => {
+      let [cursor, sum] = ['0', 0];
+      do {
+        const args = [...place, cursor, atOnce, ...more];
+        const [next, mended] = (await this.execCommand(client, script, args)) as [string, number];
+        [cursor, sum] = [next, sum + mended];
+      } while (cursor !== '0');
+      return sum;
+    };
+    found.keys = await mend('repairKeys', LOOKED_AT_ONCE);
+    found.parked = await mend('repairPark', SETTLED_AT_ONCE, onceInMs);
     return found;
   }
 

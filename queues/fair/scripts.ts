@@ -68,8 +68,14 @@ const RING = [
   'ring/pick',
 ];
 
-/** BullMQ's scripts that add a job; it may have to be refused. */
-const REFUSING = new Set(['addStandardJob', 'addPrioritizedJob', 'addDelayedJob', 'addParentJob']);
+/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused. */
+const additions: Record<string, { before: string[]; after?: string[] }> = {
+  addStandardJob: { before: ['reject'] },
+  addPrioritizedJob: { before: ['reject'] },
+  addDelayedJob: { before: ['reject'] },
+  addParentJob: { before: ['reject'] },
+  obliterate: { before: ['obliterate-superseded'], after: ['obliterate-rest'] },
+};
 
 /**
  * When a job of a key stops holding it: `finish`, when it leaves the active list; `remove`, also when it is taken from
@@ -118,9 +124,8 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
   const bullmq = [...stock.values()].filter(({ name }) => !name.startsWith('relay'));
   return [
     ...bullmq.map(({ name, keys: keyCount, content }) => {
-      const refusal = REFUSING.has(name) ? ['reject'] : [];
-      const first = name === 'obliterate' ? ['obliterate-superseded'] : refusal;
-      return script(name, keyCount, [...RING, ...first, 'virtual'], content);
+      const { before = [], after = [] } = additions[name] ?? {};
+      return script(name, keyCount, [...RING, ...before, 'virtual', ...after], content);
     }),
     script('add', 1, [
       'add',
@@ -134,7 +139,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     ]),
     script('start', 1, ['ring/base', 'limits', 'times', 'ring/pick', 'claim', 'start']),
     script('complete', 1, ['ring/base', 'limits', 'keys', 'times', 'ring/pick', 'claim', 'complete']),
-    script('failWaiting', finish.keys, [...RING, 'fail-waiting', 'virtual'], finish.content),
+    script('failWaiting', finish.keys, [...RING, 'virtual', 'fail-waiting'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('dueCancels', 2, ['due-cancels']),
     script('explain', 1, [...RING, 'explain']),
@@ -143,6 +148,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     script('countWaiting', 1, ['ring/base', 'count-waiting']),
     script('countActive', 1, ['ring/options', 'count-active']),
     script('repairKeys', 1, [...RING, 'repair-keys']),
+    script('repairPark', 1, [...RING, 'repair-park']),
     script('repairSlots', 1, [...RING, 'repair-slots']),
     script('runnableWeight', 1, ['ring/base', 'runnable-weight']),
   ];

@@ -124,10 +124,10 @@ test('no script runs over half a queue while its slot moves to another node', as
       },
     });
     const [repairs, weight, waiting] = await Promise.all(calls);
-    expect(repairs).toEqual({ released: 0, adopted: 0, keys: 0 });
+    expect(repairs).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
     expect([0, 1, 2]).toContain(weight);
     expect(waiting).toBe(3);
-    expect(await backend.repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0 });
+    expect(await backend.repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
     expect(await queue.getJobCounts('active', 'completed', 'wait')).toEqual({
       active: 1,
       completed: 1,
@@ -237,7 +237,7 @@ describe('Waggle with a tenant in each of four shards', () => {
       const second = await enqueue(tenant, keyed);
       const third = await enqueue(tenant, keyed);
       expect((await ended(tenant, second)).state).toBe('cancelled');
-      expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0 });
+      expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
       // As if the grace of the running one were over.
       await engine.topology.redis.zadd(queue.toKey('fair:cancels'), 1, holds);
       expect(await engine.superseded.sweep(shard, 'gated')).toBe(1);

@@ -111,7 +111,7 @@ test('two workers never run more of a tenant than it may, also when one of them 
     const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     expect(metrics).toContain('\nwaggle_worker_slots_repaired_total 0\n');
   }
-  expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0 });
+  expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
   const prefix = engine.topology.prefix(0);
   expect(await engine.topology.redis.exists(`${prefix}::fair:slots`, `${prefix}::fair:state:acme`)).toBe(0);
 }, 120_000);

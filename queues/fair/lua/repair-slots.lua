@@ -7,8 +7,13 @@
 local base = ARGV[1]
 local prefix, queue = string.match(base, OF_QUEUE)
 -- Not under <base>: nothing of a queue may outlive its obliteration.
-if ARGV[2] ~= '0' and not native('SET', prefix .. ':fair:repaired:' .. queue, '1', 'NX', 'PX', ARGV[2]) then
-  return { 0, 0, 0 }
+local mark = prefix .. ':fair:repaired:' .. queue
+if ARGV[2] ~= '0' and not native('SET', mark, '1', 'NX', 'PX', ARGV[2]) then
+  -- A mark that lasts longer is from before Redis' clock went back.
+  if native('PTTL', mark) <= tonumber(ARGV[2]) then
+    return { 0, 0, 0 }
+  end
+  native('SET', mark, '1', 'PX', ARGV[2])
 end
 local active = {}
 for _, jobId in ipairs(native('LRANGE', base .. 'active', '0', '-1')) do

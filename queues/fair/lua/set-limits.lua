@@ -13,20 +13,6 @@
 ]]
 local prefix, group, kind, value = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local function weightNow()
-  local found = native('HMGET', KEYS[1], group, '*')
-  local text = found[1] or found[2] or '1'
-  if string.byte(text) ~= 123 then
-    return tonumber(text)
-  end
-  local limit = cjson.decode(text)
-  if limit.i then
-    text = found[2] or '1'
-    limit = string.byte(text) == 123 and cjson.decode(text) or { w = text }
-  end
-  return tonumber(limit.w) or 1
-end
-
 -- The group's own entry with another pause; '' when nothing of its own is left.
 local function paused(own)
   local limit = { i = 1 }
@@ -52,14 +38,12 @@ local function paused(own)
   return fields == 1 and kept == 'w' and string.format('%.17g', limit.w) or cjson.encode(limit)
 end
 
-local before = weightNow()
 local entry = kind ~= 'limits' and paused(native('HGET', KEYS[1], group)) or value
 if entry == '' then
   native('HDEL', KEYS[1], group)
 else
   native('HSET', KEYS[1], group, entry)
 end
-local after = weightNow()
 
 local queues = native('HKEYS', KEYS[2])
 for _, queue in ipairs(queues) do
@@ -67,13 +51,7 @@ for _, queue in ipairs(queues) do
 end
 if group ~= '*' then
   for _, queue in ipairs(queues) do
-    local base = prefix .. queue .. ':'
-    local finish = after ~= before and native('ZSCORE', base .. 'fair:fin', group)
-    if finish then
-      local now = tonumber(native('ZRANGE', base .. 'fair:ring', '0', '0', 'WITHSCORES')[2]) or 0
-      native('ZADD', base .. 'fair:fin', limits().rescaled(tonumber(finish), now, before, after), group)
-    end
-    limits().settle(base, group)
+    limits().settle(prefix .. queue .. ':', group)
   end
 end
 return queues

@@ -2,6 +2,7 @@
 import { expect, test } from '@jest/globals';
 import type { Job, JobsOptions, Worker } from 'bullmq';
 import type { FairJobsOptions, GroupOptions } from '../../../queues/fair/index.ts';
+import { eventually } from '../../support/eventually.ts';
 import { inLab } from './bullmq-lab.ts';
 import { HOUR_MS } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
@@ -75,6 +76,73 @@ test('superseded jobs go with the queue when it is obliterated, and leave nothin
   });
 });
 
+test('nothing of a queue is left when it is obliterated after queues of its groups were lost', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const backend = lab.backend(queue);
+    await backend.setGroupLimits('held', { maxRunning: 0 });
+    const groups = ['free', 'held', 'g'];
+    const jobs = await queue.addBulk(
+      [inGroup('free'), inGroup('held'), keyed(), keyed()].map((opts) => ({ name: 'lost', data: {}, opts })),
+    );
+    await queue.add('there', {}, inGroup('free', { delay: HOUR_MS }));
+    const ids = jobs.map(({ id = '' }) => id);
+    await lab.redis.del([...groups.map((id) => `fair:q::${id}`), ...ids].map((key) => backend.toKey(key)));
+    await queue.obliterate();
+    const left = (await lab.keys()).filter((key) => !/::fair:(queues|limits)$/.test(key));
+    expect(left).toEqual([]);
+  });
+});
+
+test.each([
+  ['waits', {}],
+  ['is prioritized', { priority: 3 }],
+  ['is delayed', { delay: HOUR_MS }],
+])('a job that %s and has lost its options is failed before it starts', async (_, opts) => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    await queue.add('other', {}, inGroup('other'));
+    const job = await queue.add('j', {}, inGroup('g', opts));
+    await lab.redis.hdel(lab.backend(queue).toKey(job.id ?? ''), 'opts');
+    expect(await lab.backend(queue).failWaiting(job, 'no')).toBe(true);
+    expect(await queue.getJobCounts('wait', 'prioritized', 'delayed', 'active', 'failed')).toEqual({
+      ...{ wait: 1, prioritized: 0, delayed: 0, active: 0, failed: 1 },
+    });
+    expect(await lab.redis.exists(lab.backend(queue).toKey('fair:q::g'))).toBe(0);
+    expect((await queue.getFailed())[0]).toMatchObject({ id: job.id, failedReason: 'no' });
+  });
+});
+
+test('a job whose hash is gone can not be recorded as failed, and stays where it is', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const job = await queue.add('j', {}, inGroup('g'));
+    await lab.redis.del(lab.backend(queue).toKey(job.id ?? ''));
+    expect(await lab.backend(queue).failWaiting(job, 'no')).toBe(false);
+    expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job.id]);
+    expect(await queue.getJobCounts('wait', 'failed')).toEqual({ wait: 1, failed: 0 });
+  });
+});
+
+test('a group that was parked by a clock an hour ahead runs after the next stalled check', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const backend = lab.backend(queue);
+    await backend.setGroupLimits('g', { rate: { limit: 1, periodMs: 1000 } });
+    await queue.addBulk(Array.from({ length: 2 }, () => ({ name: 'j', data: {}, opts: inGroup('g') })));
+    await take(worker);
+    // What is left of the hour when Redis' clock went wrong: two times in state and park, a mark that lasts too long.
+    const ahead = (Date.now() + HOUR_MS) * 1000;
+    await lab.redis.hset(`${lab.prefix}::fair:state:g`, 'tat', ahead);
+    await lab.redis.zadd(backend.toKey('fair:park'), ahead, 'g');
+    await lab.redis.hset(backend.toKey('meta'), 'fair:due', Math.ceil(ahead / 1000));
+    await lab.redis.set(`${lab.prefix}::fair:repaired:q`, '1', 'PX', HOUR_MS);
+    await worker['moveStalledJobsToWait']();
+    expect(lab.backend(worker).repairs).toBe(1);
+    await eventually('the second job starts', async () => (await take(worker)) !== undefined);
+  });
+});
+
 test('a claim that has to pass over many groups leaves a mark for the next', async () => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];
@@ -106,18 +174,36 @@ test('a prioritized job that is handed back wakes a worker', async () => {
   });
 });
 
-// Known: only the weights of a group's own, for all queues, are taken into account for what it owes while it is away.
-test.failing('a weight of all groups that is raised counts for one that is away, too', async () => {
+test.each([
+  ['of all groups', '*', (weight: number) => ({ weight })],
+  ['of its own', 'away', (weight: number) => ({ weight })],
+  ['in the queue', 'away', (weight: number) => ({ queues: { q: { weight } } })],
+])('a weight %s that is raised counts for one that is away, too', async (_, id, limits) => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];
-    await lab.backend(queue).setGroupLimits('*', { weight: 0.01 });
+    await lab.backend(queue).setGroupLimits('other', { weight: 0.01 });
+    await lab.backend(queue).setGroupLimits(id, limits(0.01));
     await queue.add('j', {}, inGroup('away'));
     for (let i = 0; i < 30; i += 1) await queue.add('j', {}, inGroup('other'));
     await take(worker);
     await take(worker);
-    await lab.backend(queue).setGroupLimits('*', { weight: 1 });
+    for (const group of [id, 'other']) await lab.backend(queue).setGroupLimits(group, limits(1));
     await queue.add('away', {}, inGroup('away'));
     const names = (await lab.pickAll('q', 10)).filter((name) => name === 'away');
     expect(names).toEqual(['away']);
+  });
+});
+
+test('a weight that is lowered counts for what a group owes that is away', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    for (let i = 0; i < 60; i += 1) await queue.add('j', {}, inGroup('other'));
+    for (let i = 0; i < 5; i += 1) await queue.add('j', {}, inGroup('away', { priority: 1 }));
+    while ((await lab.redis.exists(`${lab.prefix}:q:fair:q::away`)) === 1) await take(worker);
+    await lab.backend(queue).setGroupLimits('*', { weight: 0.05 });
+    await lab.backend(queue).setGroupLimits('other', { weight: 1 });
+    await queue.add('away', {}, inGroup('away'));
+    const names = await lab.pickAll('q', 8);
+    expect(names).not.toContain('away');
   });
 });

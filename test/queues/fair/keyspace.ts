@@ -11,7 +11,10 @@ export interface FairState {
   /** group -> when its limits allow its next job, in microseconds */
   park: Map<string, number>;
   idx: Record<string, string>;
+  /** group -> finish tag */
   fin: Map<string, number>;
+  /** Groups whose finish tag or its weight stands there without the other. */
+  unpaired: string[];
   counters: Record<string, number>;
   /** Jobs that others of their key keep from their group's queue, with the places they will have. */
   blocked: { id: string; score: number }[];
@@ -48,12 +51,21 @@ export function fairStateOf(keys: Snapshot, base: string): FairState {
     ring: scored('ring').map(([member, tag]) => ({ member, tag, ...partsOfMember(member) })),
     park: new Map(scored('park')),
     idx: Object.fromEntries(hash('idx')),
-    fin: new Map(scored('fin')),
+    ...finishTags(scored('fin')),
     counters: Object.fromEntries(hash('n').map(([field, value]) => [field, Number(value)])),
     blocked: hash('kj')
       .filter(([, entry]) => !entry.startsWith('h:'))
       .map(([id, entry]) => ({ id, score: Number(entry.slice(0, entry.indexOf(':'))) })),
   };
+}
+
+function finishTags(members: [string, number][]): Pick<FairState, 'fin' | 'unpaired'> {
+  const of = (kind: string): [string, number][] =>
+    members.filter(([member]) => member.startsWith(kind)).map(([member, score]) => [member.slice(1), score]);
+  const [fin, weights] = [new Map(of('f')), new Map(of('w'))];
+  const groups = new Set(members.map(([member]) => member.slice(1)));
+  const unpaired = [...groups].filter((group) => !fin.has(group) || !((weights.get(group) ?? 0) < 0));
+  return { fin, unpaired };
 }
 
 /** What is wrong with the structures of a queue, as sentences; empty when all invariants hold. */
@@ -95,6 +107,7 @@ export function brokenInvariants(state: FairState, plainFirst = true, damage = N
   ) {
     broken.push('an empty queue has left counters or finish tags');
   }
+  if (state.unpaired.length > 0) broken.push(`finish tags without weights: ${state.unpaired.join()}`);
   return broken;
 }
 

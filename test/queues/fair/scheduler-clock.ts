@@ -62,9 +62,22 @@ for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 3) == 'tat' then
     redis.call('HSET', KEYS[1], fields[i], string.format('%.0f', fields[i + 1] + ARGV[1] * 1000))
   end
+end
+for i = 2, #KEYS do
+  local due = tonumber(redis.call('ZSCORE', KEYS[i], ARGV[2]) or nil)
+  if due and due < 2 ^ 52 and tonumber(ARGV[1]) > 0 then
+    redis.call('ZADD', KEYS[i], due + ARGV[1] * 1000, ARGV[2])
+  end
 end`;
 
-/** The rate of a group was written by a server whose clock was off by so much. */
-export async function jump(redis: RedisConnection, prefix: string, group: string, ms: number): Promise<void> {
-  await redis.eval(JUMP, 1, `${prefix}::fair:state:${group}`, ms);
+/** The rate of a group, and until when it is parked, were written by a server whose clock was off by so much. */
+export async function jump(
+  redis: RedisConnection,
+  prefix: string,
+  group: string,
+  queues: readonly string[],
+  ms: number,
+): Promise<void> {
+  const keys = [`${prefix}::fair:state:${group}`, ...queues.map((queue) => `${prefix}:${queue}:fair:park`)];
+  await redis.eval(JUMP, keys.length, ...keys, ms, group);
 }

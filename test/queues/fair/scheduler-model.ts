@@ -230,7 +230,8 @@ export class SchedulerModel {
   /** Nothing of the queue is left, its settings included. */
   obliterate(queue: string): void {
     this.sweepAll([...this.jobs.values()].filter((job) => job.queue === queue));
-    Object.assign(this.flagsOf(queue), { paused: false, concurrency: null });
+    Object.assign(this.flagsOf(queue), { paused: false, concurrency: null, isDrifted: false });
+    this.flagsOf(queue).ghosts.clear();
   }
 
   /** The jobs that a clean of all ages would remove: those of a worker that holds its lock are spared. */
@@ -259,7 +260,7 @@ export class SchedulerModel {
   vanish(job: SchedulerJob): void {
     Object.assign(job, {
       ...{ hash: 'gone', priority: 0, lifo: false, started: false, isParent: false, parent: null },
-      ...{ keyLimit: 1, strategy: 'queue', stalls: 0, stampMs: null },
+      ...{ keyLimit: 1, strategy: 'queue', cost: 1, stalls: 0, stampMs: null },
     });
   }
 

@@ -16,6 +16,7 @@ export interface Place {
   key: string;
   keyLimit: number;
   priority: number;
+  cost: number;
 }
 
 /** `shard` says which prefix; `nth` which of the jobs that come into question. */
@@ -71,6 +72,7 @@ const place: fc.Arbitrary<Place> = fc.record({
   key: fc.constantFrom(...KEYS, 'k'),
   keyLimit: fc.constantFrom(1, 1, 2),
   priority: fc.constantFrom(0, 0, 0, 1, 2),
+  cost: fc.constantFrom(1, 1, 1, 0.01, 0.5, 7),
 });
 
 const inQueue: fc.Arbitrary<QueueLimits> = fc.record(

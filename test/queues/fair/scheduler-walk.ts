@@ -34,8 +34,6 @@ export class Walk {
   /** Queues whose marker nobody owes to set again: a worker that found nothing took it. */
   readonly #unmarked = new Set<string>();
   readonly #vanished = new Set<string>();
-  /** Groups (`<queue>\n<group>`) that owe a job by a weight they had when they left the ring; until their next job. */
-  readonly #indebted = new Set<string>();
   #advancedMs = 0;
   #stepsMs = 0;
   /** The callers' clock. */
@@ -177,9 +175,7 @@ export class Walk {
       const { group, cost } = this.model.job(queue, id);
       this.model.start(queue, id, this.#clockMs);
       this.#running.set(`${queue}:${id}`, { job, token });
-      const wrong = this.#watches.get(queue)?.served(group, cost) ?? [];
-      this.#indebted.delete(`${queue}\n${group}`);
-      return wrong;
+      return this.#watches.get(queue)?.served(group, cost) ?? [];
     }
     if (!this.model.isOpen(queue) || ghosts.size > 0) return [];
     const may = this.model
@@ -282,7 +278,8 @@ export class Walk {
   async #moveOther(op: 'promote' | 'change-delay' | 'remove' | 'fail-waiting', nth: number): Promise<void> {
     const states = op === 'promote' || op === 'change-delay' ? [] : (['waiting', 'blocked'] as const);
     const found = this.model.nth(nth, 'delayed', ...states);
-    if (!found || (found.hash !== 'whole' && op !== 'remove')) return;
+    const isRecordable = found?.hash === 'whole' || (found?.hash === 'partial' && op === 'fail-waiting');
+    if (!found || (!isRecordable && op !== 'remove')) return;
     const job = await this.#shard.queue(found.queue).getJob(found.id);
     switch (op) {
       case 'promote':
@@ -337,15 +334,24 @@ export class Walk {
       }
       case 'obliterate':
         // BullMQ leaves parents that wait for children elsewhere, and gives their ids to new jobs.
-        // Nor does it find what was lost.
-        if (this.model.in(queue, 'children', 'lost').length > 0 || this.model.flagsOf(queue).isDrifted)
-          return;
-        await this.#shard.queue(queue).obliterate({ force: true });
-        this.model.obliterate(queue);
-        for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);
+        if (this.model.in(queue, 'children').length > 0) return;
+        if (this.model.in(queue, 'lost').some((job) => job.parent)) return;
+        await this.#obliterate(queue);
         break;
     }
     await this.#adoptOrder(before);
+  }
+
+  async #obliterate(queue: string): Promise<void> {
+    const { lab } = this.#shard;
+    // Hashes of jobs that are nowhere would be those of new jobs with their ids.
+    const strays = [...this.#vanished].filter((name) => name.startsWith(`${queue}:`));
+    for (const name of strays) await lab.redis.del(`${lab.prefix}:${name}`);
+    await this.#shard.queue(queue).obliterate({ force: true });
+    this.model.obliterate(queue);
+    for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);
+    const left = [...(await snapshot(lab.redis, this.#shard.base(queue))).keys()];
+    if (left.length > 0) throw new Error(`${queue} is obliterated and left ${left.join()}`);
   }
 
   async #sweep(queue: string): Promise<void> {
@@ -369,10 +375,10 @@ export class Walk {
   }
 
   async #repair(queue: string): Promise<void> {
-    const { released, adopted, keys } = await this.#backend(queue).repairSlots();
+    const { released, adopted, keys, parked } = await this.#backend(queue).repairSlots();
     const lost = this.model.repairKeys(queue);
-    if (released + adopted > 0 || keys !== lost)
-      throw new Error(`repaired ${released} ${adopted} ${keys}, expected 0 0 ${lost}`);
+    if (released + adopted + parked > 0 || keys !== lost)
+      throw new Error(`repaired ${released} ${adopted} ${keys} ${parked}, expected 0 0 ${lost} 0`);
   }
 
   // Settings.
@@ -396,7 +402,6 @@ export class Walk {
   async #changeLimits(operation: Named<'limit' | 'pause-group' | 'resume-group'>): Promise<void> {
     const { op, group } = operation;
     const backend = this.#backend('one');
-    const before = this.#weights();
     switch (op) {
       case 'limit':
         await backend.setGroupLimits(group, operation.limits);
@@ -417,15 +422,6 @@ export class Walk {
         break;
     }
     this.model.adoptSlots(group);
-    const after = this.#weights();
-    for (const [name, weight] of before) if (after.get(name) !== weight) this.#indebted.add(name);
-  }
-
-  #weights(): Map<string, number> {
-    const places = QUEUES.flatMap((queue) => GROUPS.map((group) => ({ queue, group })));
-    return new Map(
-      places.map(({ queue, group }) => [`${queue}\n${group}`, this.model.book.weight(queue, group)]),
-    );
   }
 
   // Damage.
@@ -449,8 +445,12 @@ export class Walk {
   }
 
   async #jump({ group, ms }: Named<'jump'>): Promise<void> {
-    await jump(this.#shard.lab.redis, this.#shard.lab.prefix, group, ms);
+    await jump(this.#shard.lab.redis, this.#shard.lab.prefix, group, QUEUES, ms);
     this.model.book.blur(group, ms);
+    for (const queue of QUEUES) {
+      await this.#backend(queue).repairSlots();
+      this.model.repairKeys(queue);
+    }
   }
 
   // Comparison.
@@ -477,8 +477,7 @@ export class Walk {
   /** Shares, and virtual time that never runs backwards. */
   #watch(queue: string, state: FairState): string[] {
     const contenders = state.ring
-      .filter(({ group }) => state.groups.has(group) && !this.#indebted.has(`${queue}\n${group}`))
-      .filter(({ group }) => this.model.verdict(queue, group).may === 'yes')
+      .filter(({ group }) => state.groups.has(group) && this.model.verdict(queue, group).may === 'yes')
       .map(({ group, weight }) => ({ group, weight }));
     const interrupted = [...this.model.interrupted].filter((name) => name.startsWith(`${queue}\n`));
     const groups = new Set(interrupted.map((name) => name.slice(queue.length + 1)));
@@ -548,11 +547,12 @@ export class Walk {
 }
 
 function optionsOf(
-  { group, key, keyLimit, priority }: Place,
+  { group, key, keyLimit, priority, cost }: Place,
   keyStrategy?: NonNullable<FairJobsOptions['group']>['keyStrategy'],
 ): JobsOptions {
   const keyed = key === '' ? {} : { key, keyLimit, ...(keyStrategy ? { keyStrategy } : {}) };
-  const option = group === '' && key === '' ? {} : { group: { id: group, ...keyed } };
+  const more = { ...keyed, ...(cost === 1 ? {} : { cost }) };
+  const option = group === '' && Object.keys(more).length === 0 ? {} : { group: { id: group, ...more } };
   return { attempts: 50, ...(priority > 0 ? { priority } : {}), ...option };
 }
 

@@ -11,13 +11,15 @@ interface Lead {
 }
 
 /**
- * Holds the shares of one queue to their bound: over any stretch in which two groups contend without interruption, the
- * jobs they start, each divided by its weight, differ by no more than 2 (1 / weight + 1 / other weight).
+ * Holds the shares of one queue to their bound: over any stretch in which two groups contend without interruption, what
+ * the jobs they start cost, divided by their weights, differs by no more than 2 (cost / weight + other cost / other weight),
+ * where a group's cost is that of its dearest job so far, which it may still owe, and at least that of a plain one.
  */
 export class ShareWatch {
   #contenders = new Map<string, number>();
   /** `<group> <other>` with group < other -> how far the first is ahead. */
   #leads = new Map<string, Lead>();
+  readonly #dearest = new Map<string, number>();
 
   /** Says who contends from now on. `interrupted`: whoever did not at some moment since the last call. */
   contend(contenders: readonly Contender[], interrupted: ReadonlySet<string>): void {
@@ -36,17 +38,27 @@ export class ShareWatch {
   /** A job of the group started. Returns what is wrong with the shares then. */
   served(group: string, cost: number): string[] {
     const wrong: string[] = [];
+    this.#dearest.set(group, Math.max(this.#dearestOf(group), cost));
     for (const [one, other, name] of pairsOf([...this.#contenders.keys()])) {
       const lead = this.#leads.get(name);
       if (!lead || (one !== group && other !== group)) continue;
       lead.now += ((one === group ? 1 : -1) * cost) / (this.#contenders.get(group) ?? 1);
       lead.least = Math.min(lead.least, lead.now);
       lead.most = Math.max(lead.most, lead.now);
-      const bound = 2 * (1 / (this.#contenders.get(one) ?? 1) + 1 / (this.#contenders.get(other) ?? 1));
+      const bound = 2 * (this.#turnOf(one) + this.#turnOf(other));
       if (lead.most - lead.least > bound + 1e-9)
         wrong.push(`shares of ${JSON.stringify([one, other])} moved by ${lead.most - lead.least} > ${bound}`);
     }
     return wrong;
+  }
+
+  /** How far one job moves a group at most. */
+  #turnOf(group: string): number {
+    return this.#dearestOf(group) / (this.#contenders.get(group) ?? 1);
+  }
+
+  #dearestOf(group: string): number {
+    return this.#dearest.get(group) ?? 1;
   }
 }
 

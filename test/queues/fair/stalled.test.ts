@@ -27,7 +27,7 @@ test('one check brings back all jobs that stalled, and the next one comes an int
     expect(new Set(await check()).size).toBe(JOBS);
     expect(await queue.getJobCounts('active', 'waiting')).toEqual({ active: 0, waiting: JOBS });
     expect(await check()).toEqual([]);
-    expect(await lab.backend(queue).repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0 });
+    expect(await lab.backend(queue).repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
   }));
 
 test('a job that ends is no candidate of the next check, and who ends later does not look', () =>

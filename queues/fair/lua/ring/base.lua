@@ -18,7 +18,8 @@
     ring       ZSET  member -> start tag
     park       ZSET  group -> when its limits allow its next job (microseconds of Redis' clock); HELD until an event
     idx        HASH  group -> its member in the ring; '' while it is parked
-    fin        ZSET  group that left the ring -> finish tag, so that leaving and coming back gains nothing
+    fin        ZSET  'f'<group> that left the ring -> finish tag, so that leaving and coming back gains nothing;
+                     'w'<group> -> less the weight by which it is that: weights may change while a group is away
     n          HASH  i pushed at the back, f pushed at the front, o taken (plain jobs); p prioritized
                      jobs waiting; a activations; k arrivals of blocked jobs; v virtual time while the ring is empty and groups are parked
     d          HASH  group -> its delayed jobs
@@ -50,6 +51,7 @@ local QUEUE = 'fair:q::' -- .. group
 local OF_QUEUE = '^(.*:)([^:]+):$'
 -- A member -> activation, weight, flags, start, group.
 local OF_MEMBER = '^(%d+):([^:]+):(%d):([^:]+):(.*)$'
+local OF_WEIGHT = '^%d+:([^:]+)'
 
 -- Counts a job out; returns the new count of its kind.
 local function countTaken(base, score)
@@ -77,8 +79,11 @@ local function leaveRing(base, group, member, finish, due)
   local ring, fin, idx = base .. 'fair:ring', base .. 'fair:fin', base .. 'fair:idx'
   -- Ten memories that virtual time has passed go, so they stay few and no call scans.
   local function forgetOutdated(virtualTime)
-    local outdated = native('ZRANGEBYSCORE', fin, '-inf', virtualTime, 'LIMIT', '0', '10')
+    local outdated = native('ZRANGEBYSCORE', fin, '0', virtualTime, 'LIMIT', '0', '10')
     if #outdated > 0 then
+      for i = 1, #outdated do
+        outdated[#outdated + 1] = 'w' .. string.sub(outdated[i], 2)
+      end
       native('ZREM', fin, unpack(outdated))
     end
   end
@@ -107,7 +112,7 @@ local function leaveRing(base, group, member, finish, due)
     return false
   end
   if finish > tonumber(lowest) then
-    native('ZADD', fin, finish, group)
+    native('ZADD', fin, finish, 'f' .. group, '-' .. string.match(member, OF_WEIGHT), 'w' .. group)
   end
   -- One in five is often enough for ten of them.
   if string.find(member, '^%d*[05]:') then

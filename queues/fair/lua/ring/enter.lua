@@ -1,5 +1,16 @@
 -- The ring, see base.lua: how a group and its jobs enter.
 
+-- The lead over virtual time is a debt of jobs, so it is worth another stretch of virtual time under another weight.
+local function rescaled(tag, now, old, weight)
+  return tag > now and now + math.floor((tag - now) * old / weight) or tag
+end
+
+-- Where a group left off, by the weight it has now; 0 when nobody remembers.
+local function finishOf(base, group, weight, now)
+  local found = native('ZMSCORE', base .. 'fair:fin', 'f' .. group, 'w' .. group)
+  return found[1] and rescaled(tonumber(found[1]), now, -found[2], weight) or 0
+end
+
 -- Puts a group into the ring at the current virtual time, or where it left off if that is later. `limited` is 2 for a
 -- group with limits, else 0. Returns the activation number, and whether workers are to be told: they know of the ring when
 -- there is somebody in it already. Once in a while all the same, in case the one that took the mark has died.
@@ -14,7 +25,7 @@ local function enterAt(base, group, weight, limited)
     digits = '%070d'
   end
   if activation > 1 then
-    local finish = tonumber(native('ZSCORE', base .. 'fair:fin', group) or 0)
+    local finish = finishOf(base, group, weight, start)
     if finish > start then
       start, fresh = finish, 0
     end

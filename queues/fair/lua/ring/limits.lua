@@ -188,11 +188,6 @@ local function arrive(base, group)
   return true, enter(use)
 end
 
--- The lead over virtual time is a debt of jobs, so it is worth another stretch of virtual time under another weight.
-local function rescaled(tag, now, old, weight)
-  return tag > now and now + math.floor((tag - now) * old / weight) or tag
-end
-
 local function lowestTag(base)
   return tonumber(native('ZRANGE', base .. 'fair:ring', '0', '0', 'WITHSCORES')[2])
 end
@@ -310,8 +305,8 @@ local function charge(use, units)
     return
   end
   local now = lowestTag(base) or tonumber(native('HGET', base .. 'fair:n', 'v') or 0)
-  local finish = tonumber(native('ZSCORE', base .. 'fair:fin', use.group) or 0)
-  native('ZADD', base .. 'fair:fin', math.max(now, finish) + extra, use.group)
+  local finish = math.max(now, finishOf(base, use.group, use.weight, now)) + extra
+  native('ZADD', base .. 'fair:fin', finish, 'f' .. use.group, -use.weight, 'w' .. use.group)
 end
 
 local function chargeForTime(use, startedAt)
@@ -424,6 +419,6 @@ end
 
 limitsMemo = {
   useOf = useOf, dueOf = dueOf, arrive = arrive, left = left, occupy = occupy, release = release, settle = settle,
-  adopt = adopt, unpark = unpark, nextDue = nextDue, announcePark = announcePark, rescaled = rescaled,
+  adopt = adopt, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
 }
 return limitsMemo

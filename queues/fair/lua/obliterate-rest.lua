@@ -1,0 +1,28 @@
+--[[
+  With the end of BullMQ's obliterate: nothing of the scheduler outlives the queue either, whatever was lost before. Groups
+  that are still known by then have no jobs any more (somebody deleted their queues), and neither have keys.
+
+  Cost: one call, and one to three for each such group and key.
+]]
+local KINDS = { 'ring', 'park', 'idx', 'fin', 'n', 'd', 'kj', 'kb', 'bk', 'superseded', 'cancels' }
+local served = redis.call
+
+local function forgetQueue(base)
+  for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
+    limits().left(base, group)
+  end
+  for _, entry in ipairs(native('HVALS', base .. 'fair:kj')) do
+    local name = string.match(entry, '^[^:]+:(.*)$')
+    native('UNLINK', base .. 'fair:kh::' .. name, base .. 'fair:kw::' .. name)
+  end
+  for _, kind in ipairs(KINDS) do
+    native('UNLINK', base .. 'fair:' .. kind)
+  end
+end
+
+redis.call = function(command, key, ...)
+  if command == 'DEL' and key == KEYS[2] .. 'events' then
+    forgetQueue(KEYS[2])
+  end
+  return served(command, key, ...)
+end

@@ -67,8 +67,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'held = held or (gate.max and gate.run >= gate.max)',
-    to: 'held = held or (gate.max and gate.run > gate.max)',
+    from: "changes[#changes + 1], changes[#changes + 2] = 'held', '1'",
+    to: '',
     tests: limits,
   },
   {
@@ -86,8 +86,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'gate.run = gate.run - 1',
-    to: 'gate.run = gate.run - 2',
+    from: 'local run = (tonumber(state[1]) or 0) - 1',
+    to: 'local run = (tonumber(state[1]) or 0) - 2',
     tests: limits,
   },
   {
@@ -110,8 +110,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/set-limits.lua',
-    from: 'limits().settle(base, group)',
-    to: 'local _ = base',
+    from: "limits().settle(prefix .. queue .. ':', group)",
+    to: 'local _ = queue',
     tests: limits,
   },
   { file: 'queues/fair/lua/complete.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
@@ -232,8 +232,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'math.max(now, finish) + extra',
-    to: 'finish',
+    from: 'use.weight, now)) + extra',
+    to: 'use.weight, now))',
     tests: charges,
   },
   {

@@ -187,6 +187,7 @@ class Walk {
           released: found.slot ? 1 : 0,
           adopted: 0,
           keys: 0,
+          parked: 0,
         });
         this.#model.jobs.delete(id);
         break;

@@ -10,7 +10,8 @@
   Rate is GCRA (ITU-T I.371): a job may start when the theoretical arrival time, less the tolerance t, has come.
 
   Use, in state:<group>: run, run:<queue> active jobs; tat, tat:<queue> theoretical arrival times; w:<queue> where its jobs
-  wait. The group-wide ones hold for all queues of the prefix, so what happens in one queue moves the group in the others.
+  wait; held, set while it may be HELD in `park` somewhere. The group-wide ones hold for all queues of the prefix, so what
+  happens in one queue moves the group in the others.
   `slots` is the truth about active jobs, also of those whose hash is gone; run counts it. A job's hash has the field slot,
   "<when it started, ms of Redis' clock, if that is charged>:<group>".
 ]]
@@ -172,15 +173,23 @@ local function parkNow(use, due)
   announcePark(use.base)
 end
 
+-- The group waits in this queue, until `due` if that is given: for a time, or for an event that release() has to look for.
+local function waitsHere(use, due)
+  native('HSET', use.key, 'w:' .. use.queue, '1')
+  if due == HELD then
+    native('HSET', use.key, 'held', '1')
+  end
+  native('PERSIST', use.key)
+end
+
 -- A group with limits has its first waiting job. Returns what enterRing does.
 local function arrive(base, group)
   local use = useOf(base, group)
+  local due = dueOf(use)
   if use.limited then
-    native('HSET', use.key, 'w:' .. use.queue, '1')
-    native('PERSIST', use.key)
+    waitsHere(use, due)
   end
   native('HSET', use.prefix .. ':fair:queues', use.queue, '1')
-  local due = dueOf(use)
   if due then
     parkNow(use, due)
     return false
@@ -204,8 +213,7 @@ local function settle(base, group)
   end
   local due = dueOf(use)
   if use.limited then
-    native('HSET', use.key, 'w:' .. use.queue, '1')
-    native('PERSIST', use.key)
+    waitsHere(use, due)
   else
     departed(use)
   end
@@ -271,12 +279,15 @@ local function occupy(use, jobId, more, free)
       changes[#changes + 1], changes[#changes + 2] = gate.tatField, inWords(gate.tat)
     end
   end
+  local due = dueOf(use)
+  if due == HELD then
+    changes[#changes + 1], changes[#changes + 2] = 'held', '1'
+  end
   native('HSET', use.key, unpack(changes))
   native('HSET', use.prefix .. ':fair:slots', use.queue .. ':' .. jobId, use.group)
   if not more then
     departed(use)
   end
-  local due = dueOf(use)
   if due and #use.waits > 0 then
     settleElsewhere(use)
   end
@@ -327,18 +338,22 @@ local function release(base, jobId, slot)
   if not group or native('HDEL', slots, field) == 0 then
     return false
   end
-  local use = useOf(base, group, true)
-  local held
-  for i = 1, 2 do
-    local gate = use[i]
-    held = held or (gate.max and gate.run >= gate.max)
-    gate.run = gate.run - 1
+  local key, runHere = prefix .. ':fair:state:' .. group, 'run:' .. queue
+  local state = native('HMGET', key, 'run', runHere, 'held', 'w:' .. queue)
+  local run = (tonumber(state[1]) or 0) - 1
+  native('HSET', key, 'run', run, runHere, (tonumber(state[2]) or 0) - 1)
+  -- Mostly nobody waits for the slot, and there is more to come: then that was all.
+  if not state[3] and (startedAt or '') == '' and (run > 0 or state[4]) then
+    return true
   end
-  native('HSET', use.key, use[1].runField, use[1].run, use[2].runField, use[2].run)
+  local use = useOf(base, group, true)
   if use.charge and startedAt and startedAt ~= '' then
     chargeForTime(use, tonumber(startedAt))
   end
-  for _, waiting in ipairs(held and use.waits or {}) do
+  if state[3] then
+    native('HDEL', key, 'held')
+  end
+  for _, waiting in ipairs(state[3] and use.waits or {}) do
     local there = prefix .. waiting .. ':'
     local due = native('ZSCORE', there .. 'fair:park', group)
     if due and tonumber(due) >= HELD then

@@ -15,6 +15,7 @@ const twins = 'test/queues/fair/twins.property';
 const scheduler = 'test/queues/fair/scheduler.property';
 const found = 'test/queues/fair/found';
 const charges = 'test/queues/fair/charges';
+const room = 'test/queues/tenants/room';
 const arbiter = 'test/workers/runtime/arbiter';
 
 export const mutants: readonly Mutant[] = [
@@ -217,6 +218,55 @@ export const mutants: readonly Mutant[] = [
     to: 'return;',
     tests: `${limits} ${scheduler}`,
   },
+  {
+    file: 'queues/fair/lua/obliterate-rest.lua',
+    from: "if command == 'DEL' and key == KEYS[2] .. 'events' then",
+    to: 'if false then',
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/fail-waiting.lua',
+    from: "or redis.call('LREM', base .. 'wait', 0, jobId) == 1",
+    to: '',
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/repair-park.lua',
+    from: 'if due > soon and due < HELD then',
+    to: 'if false then',
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/repair-slots.lua',
+    from: "if native('PTTL', mark) <= tonumber(ARGV[2]) then",
+    to: 'if true then',
+    tests: found,
+  },
+  // Room
+  {
+    file: 'queues/fair/lua/reserve-room.lua',
+    from: 'taken, latest = taken + jobs,',
+    to: 'taken, latest = taken,',
+    tests: room,
+  },
+  {
+    file: 'queues/fair/lua/reserve-room.lua',
+    from: "\n    + (native('HGET', base .. 'fair:d', ARGV[2]) or 0)",
+    to: '',
+    tests: room,
+  },
+  {
+    file: 'queues/fair/lua/reserve-room.lua',
+    from: 'if tonumber(lapses) > now then',
+    to: 'if true then',
+    tests: room,
+  },
+  {
+    file: 'queues/tenants/tenant-store.ts',
+    from: 'await held.free().catch(() => undefined);',
+    to: '',
+    tests: room,
+  },
   // Charges
   {
     file: `${ring}/pick.lua`,
@@ -239,7 +289,7 @@ export const mutants: readonly Mutant[] = [
   {
     file: 'queues/fair/lua/virtual.lua',
     from: "native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1')",
-    to: 'local _ = base',
+    to: '1',
     tests: charges,
   },
   // The lean scripts

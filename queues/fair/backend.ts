@@ -56,6 +56,15 @@ export interface GroupCounts {
   active: number;
 }
 
+/** Room for jobs that are about to be added; see {@link FairQueueBackend.reserveRoom}. */
+export interface HeldRoom {
+  jobs: number;
+  free(): Promise<void>;
+}
+
+/** Longer than an add can take; so long a process that dies in between takes up room. */
+const ROOM_LAPSES_MS = 30_000;
+
 /** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
@@ -214,11 +223,21 @@ export class FairQueueBackend extends LeanBackend {
     return JSON.parse((await this.execCommand(client, 'explain', args)) as string) as Explanation;
   }
 
-  /** How many jobs of a group wait in all queues of the prefix; delayed ones are not counted. */
-  async countWaitingInPrefix(groupId: string): Promise<number> {
+  /**
+   * Holds room for `count` jobs of a group that are about to be added, as far as no more than `most` then wait or are
+   * delayed in all queues of the prefix, what others hold included. `free` is to be called when they are in, or will not
+   * come; after `forMs` the room lapses.
+   */
+  async reserveRoom(groupId: string, most: number, count: number, forMs = ROOM_LAPSES_MS): Promise<HeldRoom> {
     const client = await this.queue.client;
     const prefix = `${this.redisPrefix}:`;
-    return Number(await this.execCommand(client, 'countWaiting', [`${prefix}:fair:queues`, prefix, groupId]));
+    const [room, name] = [`${prefix}:fair:room:${groupId}`, randomUUID()];
+    const args = [`${prefix}:fair:queues`, room, prefix, groupId, most, count, name, forMs];
+    const jobs = Number(await this.execCommand(client, 'reserveRoom', args));
+    const free = async (): Promise<void> => {
+      if (jobs > 0) await client.hdel(room, name);
+    };
+    return { jobs, free };
   }
 
   /**

@@ -145,7 +145,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     script('explain', 1, [...RING, 'explain']),
     script('setLimits', 2, [...RING, 'set-limits']),
     script('settleGroups', 1, [...RING, 'settle-groups']),
-    script('countWaiting', 1, ['ring/base', 'count-waiting']),
+    script('reserveRoom', 2, ['ring/base', 'reserve-room']),
     script('countActive', 1, ['ring/options', 'count-active']),
     script('repairKeys', 1, [...RING, 'repair-keys']),
     script('repairPark', 1, [...RING, 'repair-park']),

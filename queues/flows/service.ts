@@ -8,6 +8,7 @@ import type { TenantIndex } from '../jobs/tenant-index.ts';
 import type { EnqueueContext } from '../jobs/types.ts';
 import { jobView } from '../jobs/view.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
+import { assertFits } from '../tenants/room.ts';
 import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
@@ -22,7 +23,7 @@ export interface FlowServiceParts {
   index: TenantIndex;
   reader: JobReader;
   cancellation: FlowCancellation;
-  tenants: Pick<Tenants, 'assertRoom'>;
+  tenants: Pick<Tenants, 'withRoom'>;
 }
 
 export class FlowService implements Flows {
@@ -33,7 +34,7 @@ export class FlowService implements Flows {
   }
 
   async enqueue(tenant: string, tree: FlowTree, context: EnqueueContext): Promise<FlowReceipt> {
-    const { topology, tasks, limits, index } = this.#parts;
+    const { topology, tasks, limits, index, tenants } = this.#parts;
     const shard = topology.shardOf(tenant);
     const createdAt = Date.now();
     const plan = planFlow(tree, {
@@ -50,12 +51,14 @@ export class FlowService implements Flows {
     const ids = plan.nodes.map((node) => node.id);
     try {
       const producer = topology.flowProducer(shard);
-      await this.#parts.tenants.assertRoom(tenant, plan.jobs.length);
-      await Promise.all([
-        index.add(tenant, createdAt, ids),
-        ...queues.map((queue) => topology.register(queue)),
-        producer.add(plan.root),
-      ]);
+      await tenants.withRoom(tenant, plan.jobs.length, async (room) => {
+        assertFits(plan.jobs.length, room);
+        await Promise.all([
+          index.add(tenant, createdAt, ids),
+          ...queues.map((queue) => topology.register(queue)),
+          producer.add(plan.root),
+        ]);
+      });
     } catch (error) {
       throw asCallerError(error);
     }

@@ -6,7 +6,7 @@ import type { Job, JobListQuery, JobPage, Why } from '../../src/shared/schemas.t
 import { parse } from '../../src/shared/validate.ts';
 import { KeyBusyError } from '../fair/index.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
-import { queueFull } from '../tenants/tenant-store.ts';
+import { assertFits, queueFull } from '../tenants/room.ts';
 import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
@@ -29,7 +29,7 @@ export interface JobServiceParts {
   reader: JobReader;
   list: JobList;
   waiters: Waiters;
-  tenants: Pick<Tenants, 'assertRoom' | 'roomFor'>;
+  tenants: Pick<Tenants, 'withRoom'>;
   superseded: Superseded;
   explainer: JobExplainer;
 }
@@ -47,15 +47,10 @@ export class JobService implements Jobs {
   async enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job> {
     const job = this.#prepare(tenant, request, context, Date.now());
     try {
-      const { topology, index, tenants } = this.#parts;
-      await tenants.assertRoom(tenant, 1);
-      const queue = topology.queue(topology.shardOf(tenant), job.queue);
-      // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
-      await Promise.all([
-        index.add(tenant, job.options.timestamp, [job.id]),
-        topology.register(job.queue),
-        queue.add(job.task, job.envelope, job.options),
-      ]);
+      await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
+        assertFits(1, room);
+        await this.#add(tenant, job);
+      });
       await this.#endSuperseded(tenant, [job]);
     } catch (error) {
       if (error instanceof KeyBusyError) throw keyBusy();
@@ -72,9 +67,8 @@ export class JobService implements Jobs {
     this.#assertBatchSize(requests.length);
     const createdAt = Date.now();
     const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
-    await this.#refuseOverflow(tenant, items);
     const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
-    const problems = await this.#addAll(tenant, createdAt, jobs);
+    const problems = await this.#addFitting(tenant, createdAt, jobs);
     return items.map((item) => {
       if ('problem' in item) return item;
       const problem = problems.get(item.job);
@@ -128,15 +122,34 @@ export class JobService implements Jobs {
     }
   }
 
-  /** The first jobs of a batch take what room the tenant has; the others are refused. */
-  async #refuseOverflow(tenant: string, items: BatchItem[]): Promise<void> {
-    const valid = items.flatMap((item, index) => ('job' in item ? [index] : []));
+  async #add(tenant: string, job: PreparedJob): Promise<void> {
+    const { topology, index } = this.#parts;
+    const queue = topology.queue(topology.shardOf(tenant), job.queue);
+    // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
+    await Promise.all([
+      index.add(tenant, job.options.timestamp, [job.id]),
+      topology.register(job.queue),
+      queue.add(job.task, job.envelope, job.options),
+    ]);
+  }
+
+  /** The first jobs of a batch take what room the tenant has. @returns the problem of each that could not be added */
+  async #addFitting(
+    tenant: string,
+    createdAt: number,
+    jobs: PreparedJob[],
+  ): Promise<Map<PreparedJob, WaggleError>> {
     try {
-      const room = await withRedis(() => this.#parts.tenants.roomFor(tenant, valid.length));
-      for (const index of valid.slice(room)) items[index] = { problem: queueFull() };
+      return await withRedis(() =>
+        this.#parts.tenants.withRoom(tenant, jobs.length, async (room) => {
+          const problems = await this.#addAll(tenant, createdAt, jobs.slice(0, room.jobs));
+          for (const job of jobs.slice(room.jobs)) problems.set(job, queueFull(room));
+          return problems;
+        }),
+      );
     } catch (error) {
       if (!(error instanceof WaggleError)) throw error;
-      for (const index of valid) items[index] = { problem: error };
+      return new Map(jobs.map((job) => [job, error]));
     }
   }
 

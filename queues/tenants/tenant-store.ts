@@ -7,13 +7,12 @@ import { DEFAULT_QUEUE } from '../jobs/prepare.ts';
 import { withRedis } from '../topology/redis-errors.ts';
 import type { FairQueueBackend } from '../fair/index.ts';
 import type { Topology } from '../topology/topology.ts';
+import type { Room } from './room.ts';
 import type { Tenants } from './types.ts';
 
 const FACTORY_SETTINGS = TenantSettings.parse({});
 /** So old may the settings be by which a job is refused. */
 const ROOM_CACHE_MS = 1000;
-/** When a caller may try again. Nobody can know when there will be room; this keeps callers from hammering. */
-const RETRY_AFTER_MS = 1000;
 const ROOM_CACHE_MOST = 10_000;
 
 interface StoredTenant {
@@ -75,15 +74,16 @@ export class TenantStore implements Tenants {
     return this.get(id);
   }
 
-  async roomFor(id: string, count: number): Promise<number> {
+  async withRoom<T>(id: string, count: number, add: (room: Room) => Promise<T>): Promise<T> {
     const most = await this.#maxWaitingOf(id);
-    if (most === null) return count;
-    const waiting = await this.#backend(this.#topology.shardOf(id)).countWaitingInPrefix(id);
-    return Math.max(0, Math.min(count, most - waiting));
-  }
-
-  async assertRoom(id: string, count: number): Promise<void> {
-    if ((await this.roomFor(id, count)) < count) throw queueFull();
+    if (most === null) return add({ jobs: count, most });
+    const held = await this.#backend(this.#topology.shardOf(id)).reserveRoom(id, most, count);
+    try {
+      return await add({ jobs: held.jobs, most });
+    } finally {
+      // It lapses by itself.
+      await held.free().catch(() => undefined);
+    }
   }
 
   async list(): Promise<Tenant[]> {
@@ -161,11 +161,4 @@ function tenantView(
 
 function isoOrNull(time: number | null): string | null {
   return time === null || time === Infinity ? null : new Date(time).toISOString();
-}
-
-/** What a batch or a flow says of jobs there is no room for, and a single job as well. */
-export function queueFull(): WaggleError {
-  return new WaggleError('queue_full', 'The tenant has as many jobs waiting as it may have.', {
-    retryAfterMs: RETRY_AFTER_MS,
-  });
 }

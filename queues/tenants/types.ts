@@ -5,6 +5,7 @@ import type {
   Tenant,
   TenantSettingsInput,
 } from '../../src/shared/tenant-schemas.ts';
+import type { Room } from './room.ts';
 
 export interface Tenants {
   /** Stores the settings; they hold from the next pick on. `*` sets the defaults. @throws WaggleError validation */
@@ -21,13 +22,10 @@ export interface Tenants {
   /** Ends a pause, whoever began it. @throws WaggleError not_found */
   resume(id: string): Promise<Tenant>;
   /**
-   * Whether the tenant may have `count` more jobs waiting. Settings are read again after a second; several callers at the
-   * same moment may together pass by as many jobs as each of them brings.
-   * @throws WaggleError queue_full
+   * Has `count` jobs of the tenant added by `add`, which is told for how many of them there is room and must add no more:
+   * callers who come at the same time do not pass the limit together. Settings are read again after a second.
    */
-  assertRoom(id: string, count: number): Promise<void>;
-  /** How many of `count` jobs the tenant may still have waiting. */
-  roomFor(id: string, count: number): Promise<number>;
+  withRoom<T>(id: string, count: number, add: (room: Room) => Promise<T>): Promise<T>;
 }
 
 export interface VerifiedKey {

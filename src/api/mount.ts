@@ -4,7 +4,7 @@ import type { Limits } from '../shared/limits.ts';
 import { parse } from '../shared/validate.ts';
 import type { Authenticate } from './auth/authenticate.ts';
 import { requireAdmin, tenantFor } from './auth/authorize.ts';
-import { discardBody, readJson } from './http/body.ts';
+import { discardBody, hasBody, readJson } from './http/body.ts';
 import { readQuery } from './http/query.ts';
 import { sendReply } from './http/reply.ts';
 import { requestRecord } from './request-record.ts';
@@ -36,7 +36,7 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
       correlationId: record.correlationId,
       params: req.params as Record<string, string>,
       query: queryOf(route, req),
-      body: await (route.body === undefined ? discardBody(req) : bodyOf(route.body, req, deps.limits)),
+      body: await bodyOf(route, req, deps.limits),
       hurry: () => AbortSignal.any([deps.draining, goneSignal(res)]),
     };
     const reply = await route.handle(call as RouteCall<never, never>);
@@ -66,8 +66,10 @@ function queryOf(route: Route, req: Request): unknown {
   return parse(route.query ?? NO_QUERY, readQuery(req.originalUrl));
 }
 
-async function bodyOf(schema: z.ZodType, req: Request, limits: Limits): Promise<unknown> {
-  return parse(schema, await readJson(req, limits.bodyBytes), { jsonDepth: limits.jsonDepth });
+async function bodyOf({ body, mayLackBody }: Route, req: Request, limits: Limits): Promise<unknown> {
+  if (body === undefined) return discardBody(req);
+  const json = mayLackBody && !hasBody(req) ? {} : await readJson(req, limits.bodyBytes);
+  return parse(body, json, { jsonDepth: limits.jsonDepth });
 }
 
 function goneSignal(res: Response): AbortSignal {

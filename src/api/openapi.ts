@@ -13,6 +13,12 @@ const TAGS = [
   { name: 'operations', description: 'Probes, metrics and this document.' },
 ];
 
+const LIMIT_HEADERS = {
+  'Retry-After': 'Seconds after which to try again.',
+  RateLimit: 'What is left of the limit that was met, and when to look again.',
+  'RateLimit-Policy': 'The limit that was met.',
+};
+
 /** The OpenAPI 3.1 document of a route table. */
 export function openApiDocument(routes: readonly Route[]): JsonObject {
   const components = new SchemaComponents();
@@ -56,7 +62,7 @@ function operation(route: Route, components: SchemaComponents): JsonObject {
       ? {}
       : {
           requestBody: {
-            required: true,
+            required: route.mayLackBody !== true,
             content: { 'application/json': { schema: components.schema(route.bodyDoc, 'input') } },
           },
         }),
@@ -107,12 +113,9 @@ function successes(route: Route, components: SchemaComponents): JsonObject {
 }
 
 function response(doc: ResponseDoc, components: SchemaComponents): JsonObject {
-  const documented = Object.entries({ 'X-Request-Id': 'The id of the request.', ...doc.headers });
   return {
     description: doc.description,
-    headers: Object.fromEntries(
-      documented.map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
-    ),
+    headers: headerDocs({ 'X-Request-Id': 'The id of the request.', ...doc.headers }),
     ...(doc.schema === undefined
       ? {}
       : {
@@ -121,6 +124,12 @@ function response(doc: ResponseDoc, components: SchemaComponents): JsonObject {
           },
         }),
   };
+}
+
+function headerDocs(headers: Record<string, string>): JsonObject {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
+  );
 }
 
 /** One answer per status; its description lists the codes that may stand in it. */
@@ -135,6 +144,7 @@ function failures(route: Route, components: SchemaComponents): JsonObject {
       status,
       {
         description: codes.map((code) => `\`${code}\`: ${problems[code].title}.`).join(' '),
+        ...(status === 429 ? { headers: headerDocs(LIMIT_HEADERS) } : {}),
         content: { 'application/problem+json': { schema: components.schema(Problem, 'output') } },
       },
     ]),

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { isRedisUnavailable, redisUnavailable } from '../../queues/topology/redis-errors.ts';
 import { problemDocument, problems, WaggleError } from '../shared/errors.ts';
+import type { Quota } from '../shared/errors.ts';
 
 const DEFAULT_RETRY_AFTER_MS = 1000;
 /** A batch of wrong jobs must not be answered with more bytes than it took to send. */
@@ -32,10 +33,9 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
     body.errors.length = MAX_FIELD_ERRORS;
   res.statusCode = problems[error.code].status;
   if (res.statusCode === 429 || res.statusCode === 503) {
-    res.setHeader(
-      'Retry-After',
-      Math.max(1, Math.ceil((error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS) / 1000)),
-    );
+    const seconds = Math.max(1, Math.ceil((error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS) / 1000));
+    res.setHeader('Retry-After', seconds);
+    if (error.quota !== undefined) setRateLimit(res, error.quota, seconds);
   }
   if (res.statusCode === 401 && !res.hasHeader('WWW-Authenticate')) {
     res.setHeader('WWW-Authenticate', 'Bearer realm="waggle"');
@@ -45,4 +45,10 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   res.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
   res.setHeader('Cache-Control', 'no-store');
   res.end(JSON.stringify(body));
+}
+
+/** The RateLimit fields of draft-ietf-httpapi-ratelimit-headers-09; the policy has no window, as its quota is no rate. */
+function setRateLimit(res: ServerResponse, { policy, limit, remaining }: Quota, seconds: number): void {
+  res.setHeader('RateLimit-Policy', `"${policy}";q=${limit}`);
+  res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${seconds}`);
 }

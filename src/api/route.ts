@@ -46,6 +46,8 @@ interface RouteShape {
   access: Access;
   params?: Record<string, z.ZodType>;
   requestHeaders?: HeaderDoc[];
+  /** A request without a body is taken for one with an empty object. */
+  mayLackBody?: boolean;
   responses: Record<number, ResponseDoc>;
   /** Codes of this route, beyond those that any route with its access, query and body may answer. */
   problems?: ErrorCode[];

@@ -56,10 +56,19 @@ export const problems: Readonly<Record<ErrorCode, ProblemKind>> = Object.fromEnt
   ]),
 ) as Record<ErrorCode, ProblemKind>;
 
+/** A limit the caller has met, for the RateLimit fields (draft-ietf-httpapi-ratelimit-headers). */
+export interface Quota {
+  /** Its name, a token. */
+  policy: string;
+  limit: number;
+  remaining: number;
+}
+
 export interface WaggleErrorOptions {
   errors?: FieldError[];
   /** How long a caller should wait before trying again, in milliseconds. */
   retryAfterMs?: number;
+  quota?: Quota;
   cause?: unknown;
 }
 
@@ -69,6 +78,7 @@ export class WaggleError extends Error {
   readonly detail: string;
   readonly errors: FieldError[] | undefined;
   readonly retryAfterMs: number | undefined;
+  readonly quota: Quota | undefined;
 
   constructor(code: ErrorCode, detail: string, options: WaggleErrorOptions = {}) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
@@ -77,6 +87,7 @@ export class WaggleError extends Error {
     this.detail = detail;
     this.errors = options.errors;
     this.retryAfterMs = options.retryAfterMs;
+    this.quota = options.quota;
   }
 
   get status(): number {

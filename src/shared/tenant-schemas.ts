@@ -40,6 +40,17 @@ export const QueueLimits = z
   })
   .meta({ description: "What holds in one queue, beside the tenant's own limits." });
 
+/** As a field of that name is dropped from a record before anybody sees it. */
+function refuseProto<T>(limits: T, context: z.RefinementCtx): T {
+  if (typeof limits === 'object' && limits !== null && Object.hasOwn(limits, '__proto__'))
+    context.addIssue({ code: 'custom', path: ['__proto__'], message: 'is not a queue name' });
+  return limits;
+}
+
+const LimitsByQueue = z
+  .record(QueueName, QueueLimits)
+  .refine((queues) => Object.keys(queues).length <= 100, 'has more than 100 queues');
+
 const tenantFields = {
   weight: Weight.default(1).meta({ description: 'Share relative to the other tenants.' }),
   maxRunning: MaxRunning.default(null),
@@ -51,12 +62,11 @@ const tenantFields = {
     .max(100_000_000)
     .nullable()
     .default(null)
-    .meta({ description: 'Jobs that may wait over all queues; more are refused. null = no limit.' }),
+    .meta({ description: 'Jobs that may wait or be delayed over all queues; more are refused. null = no limit.' }),
   paused: z.boolean().default(false).meta({ description: 'Whether none of its jobs may start.' }),
   queues: z
-    .record(QueueName, QueueLimits)
+    .preprocess(refuseProto<z.input<typeof LimitsByQueue>>, LimitsByQueue)
     .default({})
-    .refine((queues) => Object.keys(queues).length <= 100, 'has more than 100 queues')
     .meta({ description: 'Limits of single queues.' }),
 };
 

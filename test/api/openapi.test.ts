@@ -37,6 +37,12 @@ test('every mounted route is in the document and the other way round', () => {
   expect(documented.length).toBeGreaterThanOrEqual(14);
 });
 
+test('only a pause may come without its body', () => {
+  const bare = operations.filter(({ operation }) => operation.requestBody?.required === false);
+  expect(bare.map(({ operation }) => operation.operationId)).toEqual(['pauseTenant']);
+  expect(operations.filter(({ operation }) => '429' in operation.responses).length).toBeGreaterThanOrEqual(2);
+});
+
 test('the document has the members OpenAPI 3.1 requires', () => {
   expect(document.openapi).toBe('3.1.0');
   expect(document.info).toEqual({ title: 'Waggle', version: '1', description: expect.any(String) });
@@ -50,6 +56,8 @@ test('the document has the members OpenAPI 3.1 requires', () => {
       expect(status).toMatch(/^[2-5]\d\d$/);
       expect(response.description).not.toBe('');
       if (Number(status) >= 400) expect(Object.keys(response.content)).toEqual(['application/problem+json']);
+      if (status === '429')
+        expect(Object.keys(response.headers)).toEqual(['Retry-After', 'RateLimit', 'RateLimit-Policy']);
     }
     for (const requirement of operation.security) {
       for (const scheme of Object.keys(requirement))

@@ -113,7 +113,7 @@ test('no script runs over half a queue while its slot moves to another node', as
         calls = [
           backend.repairSlots(),
           backend.getRunnableWeight(),
-          backend.countWaitingInPrefix('g'),
+          backend.reserveRoom('g', 100, 1),
           backend.setGroupLimits('g', { maxRunning: 2, weight: 2 }),
           Promise.resolve(first?.moveToCompleted('done', 'hand', false)),
         ];

@@ -444,7 +444,10 @@ local shadow = (function()
     local added = native('ZADD', key, score, jobId)
     if added == 1 then
       native('HSET', base .. 'meta', 'fair:delayed', '1')
-      native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1')
+      if native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1') == 1 then
+        local prefix, queue = string.match(base, OF_QUEUE)
+        native('HSET', prefix .. ':fair:queues', queue, '1')
+      end
     end
     return added
   end

@@ -76,7 +76,7 @@ export function discardBody(req: IncomingMessage): Promise<void> {
   });
 }
 
-function hasBody(req: IncomingMessage): boolean {
+export function hasBody(req: IncomingMessage): boolean {
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
 }
 

@@ -64,11 +64,12 @@ export function tenantRoutes({ engine }: RouteDeps): Route[] {
     path: '/v1/tenants/{id}/pause',
     operationId: 'pauseTenant',
     summary: "Start none of a tenant's jobs, for a while or until it is resumed",
-    description: 'Jobs that run go on.',
+    description: 'Jobs that run go on. Without a body: until it is resumed.',
     tag: 'tenants',
     access: 'admin',
     params: { id: TenantParam },
     body: PauseRequest,
+    mayLackBody: true,
     responses: { 200: { description: 'The tenant as it is now.', schema: Tenant } },
     problems: ['not_found'],
     async handle({ params, body }) {

@@ -20,6 +20,7 @@ export const context = { correlationId: 'test' };
 
 export interface TestEngine extends Engine {
   redisUrl: string;
+  keyPrefix: string;
   /** A plain BullMQ worker on a queue of the tenant's shard. */
   work(
     tenant: string,
@@ -33,19 +34,20 @@ export type TestWorker = Worker<JobEnvelope, unknown, string, FairQueueBackend>;
 
 /** An engine of its own keys; `close()` closes its workers and their connections too. */
 export async function openTestEngine(options: Partial<EngineOptions> = {}): Promise<TestEngine> {
-  const redisUrl = options.redisUrl ?? testRedisUrl();
+  const { redisUrl = testRedisUrl(), keyPrefix = freshPrefix('engine') } = options;
   const engine = await openEngine({
     redisUrl,
     shards: 4,
     logger: createLogger({ level: 'silent', name: 'test' }),
-    keyPrefix: freshPrefix('engine'),
     tasks: createTaskRegistry([...taskRegistry.values(), work]),
     ...options,
+    keyPrefix,
   });
   const closers: (() => Promise<unknown>)[] = [];
   return {
     ...engine,
     redisUrl,
+    keyPrefix,
     work(tenant, run, { queue = 'default', concurrency = 10 } = {}) {
       const connection = connectWorker(redisUrl);
       const worker: TestWorker = new Worker(

@@ -22,6 +22,13 @@ async function batch(tenant: string, jobs: unknown[]): Promise<string[]> {
 const count = async (tenant: string): Promise<number> =>
   (await engine.jobs.list(tenant, { limit: 200 })).jobs.length;
 
+/** Whether one more job was taken. */
+const fits = (tenant: string): Promise<boolean> =>
+  enqueue(tenant).then(
+    () => true,
+    () => false,
+  );
+
 const FULL = { code: 'queue_full', status: 429, retryAfterMs: expect.any(Number) };
 
 describe('maxWaiting', () => {
@@ -103,6 +110,58 @@ describe('maxWaiting', () => {
     await expect(enqueue('acme')).rejects.toMatchObject(FULL);
   });
 
+  test('is never passed by callers who come at the same time, and all of it can be had', async () => {
+    await engine.tenants.put('acme', { maxWaiting: 10, paused: true });
+    const other = await openTestEngine({ keyPrefix: engine.keyPrefix });
+    const tree: FlowTree = { task: 'work', children: [{ task: 'work', queue: 'side' }] };
+    const calls = [engine, other].flatMap(({ jobs, flows }) =>
+      Array.from({ length: 6 }, (_, n) => [
+        () => jobs.enqueue('acme', { task: 'work', ...(n % 2 ? { delayMs: 60_000 } : {}) }, context),
+        () => jobs.enqueueBatch('acme', [{ task: 'work' }, { task: 'work', queue: 'side' }], context),
+        () => flows.enqueue('acme', tree, context),
+      ]).flat(),
+    );
+    const answers = await Promise.allSettled(calls.map((call) => call()));
+    await other.close();
+    const refusals = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason.code] : []));
+    expect(new Set(refusals)).toEqual(new Set(['queue_full']));
+    expect(await count('acme')).toBeLessThanOrEqual(10);
+    // Of a flow either all is in or nothing.
+    const flows = (await engine.jobs.list('acme', { limit: 200 })).jobs.filter((job) => job.flow);
+    expect(flows.length % 2).toBe(0);
+
+    const parents = flows.filter((job) => job.state === 'waiting-children').length;
+    while (await fits('acme'));
+    expect(await count('acme')).toBe(10 + parents);
+  });
+
+  test('counts delayed jobs, also where nothing ever waited', async () => {
+    await engine.tenants.put('acme', { maxWaiting: 2 });
+    await engine.jobs.enqueue('acme', { task: 'work', queue: 'later', delayMs: 60_000 }, context);
+    await enqueue('acme');
+    await expect(enqueue('acme')).rejects.toMatchObject(FULL);
+    const late = { task: 'work', delayMs: 60_000 };
+    await expect(engine.jobs.enqueue('acme', late, context)).rejects.toMatchObject(FULL);
+  });
+
+  test('room that nobody gives back lapses, and what is given back can be had at once', async () => {
+    const { topology } = engine;
+    const backend = topology.queue(topology.shardOf('acme'), 'default').getBackend();
+    const held = await backend.reserveRoom('acme', 3, 2);
+    expect(held.jobs).toBe(2);
+    expect((await backend.reserveRoom('acme', 3, 2, 200)).jobs).toBe(1);
+    expect((await backend.reserveRoom('acme', 3, 2)).jobs).toBe(0);
+    await held.free();
+    const again = await backend.reserveRoom('acme', 3, 3);
+    expect(again.jobs).toBe(2);
+    await eventually(
+      'the other one lapses',
+      async () => (await backend.reserveRoom('acme', 3, 1)).jobs === 1,
+    );
+    const key = `${topology.prefix(topology.shardOf('acme'))}::fair:room:acme`;
+    expect(await topology.redis.pttl(key)).toBeGreaterThan(0);
+  });
+
   test('of * holds for each tenant nobody configured by itself, and a change of it is noticed', async () => {
     await engine.tenants.put('*', { maxWaiting: 1 });
     await engine.tenants.put('own', { weight: 2 });
@@ -112,11 +171,6 @@ describe('maxWaiting', () => {
     }
     for (let n = 0; n < 3; n += 1) await enqueue('own');
     await engine.tenants.put('*', {});
-    await eventually('there is room', () =>
-      enqueue('first').then(
-        () => true,
-        () => false,
-      ),
-    );
+    await eventually('there is room', () => fits('first'));
   });
 });

@@ -29,7 +29,9 @@
     fair:stalled, set while there may be delayed jobs, and members in the set `stalled`.
   Shard-wide, all under <prefix>::fair:
     limits     HASH  group -> its weight, or a JSON object (see limits.lua); `*` for groups without one of their own
-    queues     HASH  the queues in which anything ever waited
+    queues     HASH  the queues in which anything ever waited or was delayed
+    room:<group>
+               HASH  room that is held for jobs about to be added, see reserve-room.lua
     slots      HASH  <queue>:<job id> -> group, for every active job of a group that had a limit when it started
     state:<group>
                HASH  what a group with limits uses of them, see limits.lua

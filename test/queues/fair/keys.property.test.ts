@@ -190,6 +190,7 @@ class Walk {
           released: 0,
           adopted: 0,
           keys: found.holder ? 1 : 0,
+          parked: 0,
         });
         this.#model.end(id);
         break;

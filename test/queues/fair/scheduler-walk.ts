@@ -346,7 +346,9 @@ export class Walk {
     const { lab } = this.#shard;
     // Hashes of jobs that are nowhere would be those of new jobs with their ids.
     const strays = [...this.#vanished].filter((name) => name.startsWith(`${queue}:`));
-    for (const name of strays) await lab.redis.del(`${lab.prefix}:${name}`);
+    const suffixes = ['', ':dependencies', ':processed', ':failed', ':unsuccessful', ':logs'];
+    const hashes = strays.flatMap((name) => suffixes.map((suffix) => `${lab.prefix}:${name}${suffix}`));
+    if (hashes.length > 0) await lab.redis.del(hashes);
     await this.#shard.queue(queue).obliterate({ force: true });
     this.model.obliterate(queue);
     for (const name of this.#running.keys()) if (name.startsWith(`${queue}:`)) this.#running.delete(name);

@@ -18,8 +18,8 @@ const options = readOptions('idle', {
   bare: flag('leave the machine out of the output'),
 });
 
-/** Before the clock starts: connections, first claims, compilation. */
-const SETTLE_MS = 5_000;
+/** Before the clock starts: connections, first claims, compilation, and the collector's last look at what the start left. */
+const SETTLE_MS = 20_000;
 
 interface IdleResult {
   name: string;

@@ -238,8 +238,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/repair-slots.lua',
-    from: "if native('PTTL', mark) <= tonumber(ARGV[2]) then",
-    to: 'if true then',
+    from: 'if now >= last and now - last',
+    to: 'if now - last',
     tests: found,
   },
   // Room

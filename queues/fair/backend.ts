@@ -258,7 +258,7 @@ export class FairQueueBackend extends LeanBackend {
       onceInMs,
     ])) as number[];
     const found = { released, adopted, keys: 0, parked: 0 };
-    if (looked !== 1) return found;
+    if (!looked) return found;
     const mend = async (script: string, atOnce: number, ...more: number[]): Promise<number> => {
       let [cursor, sum] = ['0', 0];
       do {
@@ -269,7 +269,7 @@ export class FairQueueBackend extends LeanBackend {
       return sum;
     };
     found.keys = await mend('repairKeys', LOOKED_AT_ONCE);
-    found.parked = await mend('repairPark', SETTLED_AT_ONCE, onceInMs);
+    if (looked > 1) found.parked = await mend('repairPark', SETTLED_AT_ONCE, onceInMs);
     return found;
   }
 

@@ -1,6 +1,6 @@
 --[[
-  repairPark: brings groups that are parked for longer to where their limits want them now, some at a time: Redis' clock may
-  have gone back since they were parked, and then nothing else would look at them before that time has come again.
+  repairPark: brings groups that are parked for longer to where their limits want them now, some at a time: for when Redis'
+  clock has gone back since they were parked, and nothing else would look at them before that time has come again.
 
   KEYS[1] <base>fair:idx   ARGV[1] <base>   ARGV[2] cursor, 0 at first   ARGV[3] about how many groups to look at
   ARGV[4] ms: whoever is due within that time needs no look

@@ -2,19 +2,20 @@
   repairSlots: makes the slots of a queue what they must be: one for each active job of a group with limits.
 
   KEYS[1] <base>fair:idx   ARGV[1] <base>   ARGV[2] ms in which once is enough, 0 to look in any case
-  Returns { slots given back, slots taken anew, whether it looked }. Cost: some calls, and one for each active job without limits.
+  Returns { slots given back, slots taken anew, and 0 if it did not look, 1 if it did, 2 if the times in `park` want a look,
+  too: Redis' clock went back since the last one, or the caller wants to know in any case }. Cost: some calls, and one for each active job without limits.
 ]]
 local base = ARGV[1]
 local prefix, queue = string.match(base, OF_QUEUE)
+local time = native('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Not under <base>: nothing of a queue may outlive its obliteration.
-local mark = prefix .. ':fair:repaired:' .. queue
-if ARGV[2] ~= '0' and not native('SET', mark, '1', 'NX', 'PX', ARGV[2]) then
-  -- A mark that lasts longer is from before Redis' clock went back.
-  if native('PTTL', mark) <= tonumber(ARGV[2]) then
-    return { 0, 0, 0 }
-  end
-  native('SET', mark, '1', 'PX', ARGV[2])
+local looks = prefix .. ':fair:repaired'
+local last = tonumber(native('HGET', looks, queue) or 0)
+if now >= last and now - last < tonumber(ARGV[2]) then
+  return { 0, 0, 0 }
 end
+native('HSET', looks, queue, string.format('%.0f', now))
 local active = {}
 for _, jobId in ipairs(native('LRANGE', base .. 'active', '0', '-1')) do
   active[jobId] = true
@@ -30,4 +31,4 @@ end
 if native('EXISTS', base .. 'delayed') == 1 then
   native('HSET', base .. 'meta', 'fair:delayed', '1')
 end
-return { released, limits().adopt(base, '*'), 1 }
+return { released, limits().adopt(base, '*'), (now < last or ARGV[2] == '0') and 2 or 1 }

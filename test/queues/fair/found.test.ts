@@ -131,12 +131,12 @@ test('a group that was parked by a clock an hour ahead runs after the next stall
     await backend.setGroupLimits('g', { rate: { limit: 1, periodMs: 1000 } });
     await queue.addBulk(Array.from({ length: 2 }, () => ({ name: 'j', data: {}, opts: inGroup('g') })));
     await take(worker);
-    // What is left of the hour when Redis' clock went wrong: two times in state and park, a mark that lasts too long.
+    // What is left of the hour when Redis' clock went wrong: two times in state and park, and that of the last look.
     const ahead = (Date.now() + HOUR_MS) * 1000;
     await lab.redis.hset(`${lab.prefix}::fair:state:g`, 'tat', ahead);
     await lab.redis.zadd(backend.toKey('fair:park'), ahead, 'g');
     await lab.redis.hset(backend.toKey('meta'), 'fair:due', Math.ceil(ahead / 1000));
-    await lab.redis.set(`${lab.prefix}::fair:repaired:q`, '1', 'PX', HOUR_MS);
+    await lab.redis.hset(`${lab.prefix}::fair:repaired`, 'q', Date.now() + HOUR_MS);
     await worker['moveStalledJobsToWait']();
     expect(lab.backend(worker).repairs).toBe(1);
     await eventually('the second job starts', async () => (await take(worker)) !== undefined);

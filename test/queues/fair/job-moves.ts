@@ -12,10 +12,8 @@ export async function loseLock(lab: Lab, job: Job): Promise<void> {
 
 /** The next stalled check, whenever the one before was. It recovers what the one before has marked, and marks anew. */
 export async function checkStalled(lab: Lab, worker: Worker): Promise<void> {
-  await lab.redis.del(
-    `${worker.toKey('')}stalled-check`,
-    `${worker.opts.prefix ?? ''}::fair:repaired:${worker.name}`,
-  );
+  await lab.redis.del(`${worker.toKey('')}stalled-check`);
+  await lab.redis.hdel(`${worker.opts.prefix ?? ''}::fair:repaired`, worker.name);
   await worker['moveStalledJobsToWait']();
 }
 

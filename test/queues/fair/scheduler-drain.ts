@@ -33,7 +33,7 @@ export async function drain(walk: Walk, shard: Shard, step: Step): Promise<void>
   }
   await step({ ...at, op: 'advance', ms: 3000 * HOUR_MS });
   const keys = [...(await snapshot(shard.lab.redis, `${shard.lab.prefix}:`)).keys()];
-  const left = keys.filter((key) => key.includes(':fair:') && !/::fair:(queues$|repaired:)/.test(key));
+  const left = keys.filter((key) => key.includes(':fair:') && !/::fair:(queues|repaired)$/.test(key));
   if (left.length > 0) throw new Error(`when all is done these are left: ${JSON.stringify(left)}`);
 }
 

@@ -19,4 +19,6 @@ export default {
   // Two files at a time; each jest worker has a Redis database of its own (see test/support/redis.ts).
   maxWorkers: 2,
   testTimeout: 30_000,
+  // Set by scripts/mutate.ts.
+  setupFiles: process.env.FC_SHRINK === '0' ? ['<rootDir>/test/support/no-shrinking.ts'] : [],
 };

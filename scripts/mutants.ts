@@ -23,7 +23,7 @@ export const mutants: readonly Mutant[] = [
   { file: `${ring}/pick.lua`, from: 'cost * UNIT / weight', to: 'cost * UNIT', tests: fairness },
   {
     file: `${ring}/pick.lua`,
-    from: 'charge = math.max(charge - owed, 1)',
+    from: 'charge = charge - owed',
     to: 'charge = math.max(charge - 4 * owed, 1)',
     tests: fairness,
   },
@@ -272,6 +272,12 @@ export const mutants: readonly Mutant[] = [
     file: `${ring}/pick.lua`,
     from: "tonumber(spec['cost']) or 1",
     to: '1',
+    tests: charges,
+  },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'moved > 0 and moved or math.floor(charge / 2)',
+    to: 'math.max(charge - 1, moved)',
     tests: charges,
   },
   {

@@ -28,7 +28,8 @@ function copyProject(): string {
 function passes(copy: string, tests: string): boolean {
   const args = ['test', '--', '--bail', ...tests.split(' ')];
   return (
-    spawnSync('npm', args, { cwd: copy, env: { ...process.env, FC_RUNS }, stdio: 'ignore' }).status === 0
+    spawnSync('npm', args, { cwd: copy, env: { ...process.env, FC_RUNS, FC_SHRINK: '0' }, stdio: 'ignore' })
+      .status === 0
   );
 }
 

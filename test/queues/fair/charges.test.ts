@@ -70,6 +70,27 @@ test('what jobs cost is shared by weight, whatever their costs are', async () =>
   );
 }, 60_000);
 
+test('a cheap job that comes after a pause costs its group no more than another', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    for (let i = 0; i < 20; i += 1) await fill(queue, `steady${i}`, 8);
+    await serve(worker, 40);
+    await fill(queue, 'cheap', 1, 0.05);
+    let [cheap, others] = [0, 0];
+    while (others < 100) {
+      if ((await take(worker))?.name !== 'cheap') others += 1;
+      else {
+        cheap += 1;
+        await fill(queue, 'cheap', 1, 0.05);
+      }
+    }
+    // In five rounds a hundred of its jobs cost as much as five of another group. In the half of a round in which nobody
+    // else's tag lies it has no turn, as its next job comes when the one before has started.
+    expect(cheap).toBeGreaterThan(45);
+    expect(cheap).toBeLessThanOrEqual(100);
+  });
+});
+
 /** Lets an active job look as if it had started so long ago. */
 async function age(lab: Lab, job: Job | undefined, ms: number): Promise<void> {
   const key = `${lab.prefix}:q:${job?.id}`;

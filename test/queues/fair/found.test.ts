@@ -143,6 +143,19 @@ test('a group that was parked by a clock an hour ahead runs after the next stall
   });
 });
 
+test('an active job whose hash is gone gets none by being asked to stop', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.add('old', {}, keyed());
+    const old = await take(worker);
+    const hash = lab.backend(queue).toKey(old?.id ?? '');
+    await lab.redis.del(hash);
+    await queue.add('new', {}, keyed({ keyStrategy: 'cancel-running' }));
+    expect(await lab.redis.exists(hash)).toBe(0);
+    await expect(old?.moveToCompleted(1, 't', false)).rejects.toThrow('Missing key');
+  });
+});
+
 test('a claim that has to pass over many groups leaves a mark for the next', async () => {
   await inLab('fair', async (lab) => {
     const [queue, worker] = [lab.queue(), lab.hand()];

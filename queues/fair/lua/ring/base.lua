@@ -66,6 +66,7 @@ end
 
 -- What a newcomer is spared of its first charge: up to half of it, spread evenly by the activation number. Thousands of
 -- equal tags would make the next newcomer wait a whole round. It is paid back on leaving, or coming and going would gain.
+-- Who has a cheap first job is spared half of that charge at most, so never more than its tag has moved since.
 local function discountOf(activation, weight)
   return math.floor(UNIT * (0.5 - 0.5 * ((activation * 0.6180339887498949) % 1)) / weight)
 end

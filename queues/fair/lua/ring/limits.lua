@@ -235,7 +235,7 @@ local function settle(base, group)
   local activation, weight, flags, start = string.match(member, OF_MEMBER)
   local fresh = flags % 2
   if due then
-    local owed = fresh == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
+    local owed = fresh == 1 and math.min(discountOf(activation, weight), tag - start) or 0
     leaveRing(base, group, member, tag + owed, due)
     announcePark(base)
     return false

@@ -28,10 +28,10 @@ local function pick(base, read)
       local cost = type(spec) == 'table' and tonumber(spec['cost']) or 1
       local charge, owed = math.floor(cost * UNIT / weight), 0
       if flags == '1' or flags == '3' then
-        owed = discountOf(activation, weight)
-        if tag == tonumber(start) then
-          -- At least 1, so that it is spared once.
-          charge = math.max(charge - owed, 1)
+        local moved = tag - start
+        owed = math.min(discountOf(activation, weight), moved > 0 and moved or math.floor(charge / 2))
+        if moved == 0 then
+          charge = charge - owed
         end
       end
       local nextTag = tag + charge

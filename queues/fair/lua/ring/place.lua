@@ -43,7 +43,10 @@ local function makeWay(base, group, spec)
       supersede(base, jobId, now)
     elseif cancels and native('LPOS', base .. 'active', jobId)
       and native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
-      native('HSET', base .. jobId, 'cxl', '1')
+      -- Without its hash it is to stay without one: what is recorded of it is refused.
+      if native('EXISTS', base .. jobId) == 1 then
+        native('HSET', base .. jobId, 'cxl', '1')
+      end
       native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
     end
   end

@@ -41,7 +41,7 @@ local function take(base, group, jobId)
     else
       local tag = tonumber(native('ZSCORE', base .. 'fair:ring', member))
       local activation, weight, flags, start = string.match(member, OF_MEMBER)
-      local owed = flags % 2 == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
+      local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
       leaveRing(base, group, member, tag + owed)
       if flags > '1' then
         limits().left(base, group)

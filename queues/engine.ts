@@ -15,6 +15,7 @@ import type { Superseded } from './jobs/superseded.ts';
 import type { Jobs } from './jobs/types.ts';
 import { Waiters } from './jobs/waiters.ts';
 import { JobExplainer } from './jobs/why.ts';
+import { OverallLimitsService } from './overall/service.ts';
 import { taskRegistry } from './tasks/registry.ts';
 import type { TaskRegistry } from './tasks/registry.ts';
 import { ApiKeyStore } from './tenants/api-key-store.ts';
@@ -47,6 +48,7 @@ export interface Engine {
   readonly flows: Flows;
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
+  readonly overall: OverallLimitsService;
   readonly retention: Retention;
   readonly superseded: Superseded;
   readonly presence: WorkerPresence;
@@ -91,7 +93,8 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const superseded = new SupersededJobs(topology, retention, cancellation);
   const list = new JobList(reader, index);
   const presence = new WorkerPresence(topology);
-  const explainer = new JobExplainer(topology, reader, presence);
+  const overall = new OverallLimitsService(topology, presence);
+  const explainer = new JobExplainer(topology, reader, presence, overall);
   const tenants = new TenantStore(topology);
   const usageBook = new UsageBook(topology);
   let closing: Promise<void> | undefined;
@@ -111,6 +114,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
     tenants,
     apiKeys: new ApiKeyStore(topology),
+    overall,
     retention,
     superseded,
     presence,

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Engine } from '../queues/engine.ts';
 import { connectWorker } from '../queues/topology/connections.ts';
@@ -12,6 +13,7 @@ import { Dispatcher } from './runtime/dispatcher.ts';
 import { Doorbells } from './runtime/doorbells.ts';
 import { drainWorker } from './runtime/drain.ts';
 import { Executor } from './runtime/executor.ts';
+import { LimitBalancer } from './runtime/limit-balancer.ts';
 import { LockKeeper } from './runtime/lock-keeper.ts';
 import { Maintenance } from './runtime/maintenance.ts';
 import { Recorder } from './runtime/recorder.ts';
@@ -86,13 +88,21 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     metrics,
     logger,
   });
+  const subscriber = connectWorker(settings.redisUrl, logger);
   const cancels = new CancelListener({
-    connection: connectWorker(settings.redisUrl, logger),
+    connection: subscriber,
     channels: new Map(sources.map((source) => [source.backend.cancelChannel, source.shard])),
     onCancel: (shard, queue, jobId) => {
       executor.supersede(shard, queue, jobId);
       maintenance.heardCancel(shard, queue);
     },
+    logger,
+  });
+  const balancer = new LimitBalancer({
+    overall: engine.overall,
+    subscriber,
+    owner: `${workerName}:${randomUUID()}`,
+    shards: settings.shards,
     logger,
   });
   metrics.gauges = {
@@ -105,6 +115,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   maintenance.start();
   usage.start();
   cancels.start();
+  balancer.start();
   doorbells.start();
   dispatcher.start(doorbells);
 
@@ -116,6 +127,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     consequences,
     maintenance,
     usage,
+    balancer,
     cancels,
     locks,
     sources,

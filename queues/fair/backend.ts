@@ -12,6 +12,7 @@ import { fairVersion, guardKey } from './connection.ts';
 import type { ScriptRules } from './connection.ts';
 import { decodePause, decodeWeight, encodeLimits } from './group-limits.ts';
 import type { GroupLimits } from './group-limits.ts';
+import type { ClosedGate, GateChange, GateState } from './gates.ts';
 import { assertFitForFlow, groupOf } from './group-options.ts';
 import { LeanBackend } from './lean-backend.ts';
 import { fairScripts } from './scripts.ts';
@@ -38,6 +39,9 @@ export interface Explanation {
   /** The queue's global concurrency in BullMQ, and how many jobs are active in it. */
   concurrency?: number;
   active: number;
+  /** Of the whole queue and of the job's task, while they are closed: see {@link GateState}. */
+  queueGate?: ClosedGate;
+  taskGate?: ClosedGate & { task: string };
 }
 
 /** What {@link FairQueueBackend.repairSlots} found: slots given back and taken, keys given back, groups parked wrongly. */
@@ -48,13 +52,17 @@ export interface Repairs {
   parked: number;
 }
 
-/** Jobs of a group in one queue; `blocked` ones are part of `waiting`. */
+/** Jobs of a group in one queue; those `blocked` by their keys and `aside` for their tasks are part of `waiting`. */
 export interface GroupCounts {
   waiting: number;
   blocked: number;
+  aside: number;
   delayed: number;
   active: number;
 }
+
+/** What BullMQ keeps in `meta` that keeps all jobs of a queue from starting. */
+const LIMITS_IN_META = ['concurrency', 'max'];
 
 /** Room for jobs that are about to be added; see {@link FairQueueBackend.reserveRoom}. */
 export interface HeldRoom {
@@ -241,6 +249,42 @@ export class FairQueueBackend extends LeanBackend {
   }
 
   /**
+   * What whole queues and tasks may do under this prefix, over all groups, from the next pick on.
+   * @param fence a number that grows with every caller who takes over; 0 where there is only one, or to read
+   * @returns all gates as they are then; null, and nothing has changed, when a caller with a higher number was here
+   */
+  async changeGates(changes: readonly GateChange[] = [], fence = 0): Promise<GateState[] | null> {
+    const client = await this.queue.client;
+    const prefix = `${this.redisPrefix}:`;
+    const keys = [`${prefix}:fair:gates`, `${prefix}:fair:queues`];
+    const args = [...keys, prefix, fence, JSON.stringify(changes)];
+    const reply: unknown = await this.execCommand(client, 'changeGates', args);
+    return typeof reply === 'string' ? (JSON.parse(reply) as GateState[]) : null;
+  }
+
+  override async setQueueMeta(
+    ...args: Parameters<RedisQueueBackend['setQueueMeta']>
+  ): ReturnType<RedisQueueBackend['setQueueMeta']> {
+    const reply = await super.setQueueMeta(...args);
+    if (LIMITS_IN_META.some((field) => field in args[0])) await this.#wake();
+    return reply;
+  }
+
+  override async removeQueueMetaFields(
+    ...args: Parameters<RedisQueueBackend['removeQueueMetaFields']>
+  ): ReturnType<RedisQueueBackend['removeQueueMetaFields']> {
+    const reply = await super.removeQueueMetaFields(...args);
+    if (LIMITS_IN_META.some((field) => args[0].includes(field))) await this.#wake();
+    return reply;
+  }
+
+  /** What kept jobs from starting may be over: BullMQ tells nobody when it is raised or removed. */
+  async #wake(): Promise<void> {
+    const client = await this.queue.client;
+    await this.execCommand(client, 'wake', [this.toKey('fair:idx'), this.toKey('marker')]);
+  }
+
+  /**
    * Compares the slots of groups with limits with the jobs that are active in this queue, and mends what differs; the same
    * for the keys of jobs, and for the times until which groups are parked.
    * @returns how many slots were given back and taken, keys given back, groups parked wrongly; all 0 unless something went wrong
@@ -274,20 +318,22 @@ export class FairQueueBackend extends LeanBackend {
   }
 
   /**
-   * The jobs of a group in this queue by state. Those `blocked` wait for others of their key and are counted among
-   * the waiting ones, too.
+   * The jobs of a group in this queue by state. Those `blocked` wait for others of their key, those `aside` for the gate
+   * of their task; both are counted among the waiting ones, too.
    */
   async countGroup(groupId: string): Promise<GroupCounts> {
     const client = await this.queue.client;
-    const [queued, blocked, delayed, active] = await Promise.all([
+    const [queued, blocked, aside, delayed, active] = await Promise.all([
       client.zcard(this.toKey(`fair:q::${groupId}`)),
       client.hget(this.toKey('fair:kb'), groupId),
+      client.hget(this.toKey('fair:ag'), groupId),
       client.hget(this.toKey('fair:d'), groupId),
       this.#countActive(client, groupId),
     ]);
     return {
-      waiting: queued + Number(blocked ?? 0),
+      waiting: queued + Number(blocked ?? 0) + Number(aside ?? 0),
       blocked: Number(blocked ?? 0),
+      aside: Number(aside ?? 0),
       delayed: Number(delayed ?? 0),
       active,
     };

@@ -33,7 +33,8 @@ export function groupOf(options: object | undefined): GroupOptions | undefined {
   const group = (options as { group?: Record<string, unknown> | null } | undefined)?.group;
   if (group === undefined) return undefined;
   const { id, key, keyLimit = 1, keyStrategy = 'queue', cost = 1 } = group ?? {};
-  if (typeof id !== 'string') throw new TypeError('The job option group must be { id: string }');
+  if (typeof id !== 'string' || id.startsWith('\0'))
+    throw new TypeError('The job option group must be { id: string }, and the id must not begin with a NUL');
   if (key === undefined && (group?.['keyLimit'] ?? group?.['keyStrategy']) !== undefined)
     throw new TypeError('group.keyLimit and group.keyStrategy need a group.key');
   if (key !== undefined && typeof key !== 'string') throw new TypeError('group.key must be a string');

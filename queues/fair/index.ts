@@ -10,6 +10,7 @@ export { FairQueueBackend } from './backend.ts';
 export { KeyBusyError } from './group-options.ts';
 export type { GroupOptions } from './group-options.ts';
 export type { Explanation, GroupCounts } from './backend.ts';
+export type { ClosedGate, Gate, GateChange, GateState } from './gates.ts';
 export type { GroupLimits, GroupRate, QueueLimits } from './group-limits.ts';
 
 /** BullMQ's job options with a group. */

@@ -48,11 +48,16 @@ local PLAIN_MIN, PLAIN_MAX, OTHER_MIN, OTHER_MAX = '2251799813685248', '+inf', '
 
 /** Parts inside one function that builds them on its first call: who meets no such group does not pay for them. */
 const lazily = (name: string, parts: string[]): string =>
-  `local ${name}Memo\nlocal function ${name}()\nif ${name}Memo then return ${name}Memo end\n${parts.map(lua).join('\n')}\nend`;
+  `local ${name}Memo\nfunction ${name}()\nif ${name}Memo then return ${name}Memo end\n${parts.map(lua).join('\n')}\nend`;
 
-const limits = lazily('limits', ['ring/options', 'ring/enter', 'ring/limits']);
-const keys = lazily('keys', ['ring/options', 'ring/enter', 'ring/keys']);
-const times = lazily('times', ['ring/times']);
+// Groups' limits and the gates of queues and tasks need each other.
+const limits = [
+  'local limits, gates',
+  lazily('limits', ['ring/options', 'ring/enter', 'ring/limits']),
+  lazily('gates', ['ring/gates', 'ring/aside']),
+].join('\n');
+const keys = `local keys\n${lazily('keys', ['ring/options', 'ring/enter', 'ring/keys'])}`;
+const times = `local times\n${lazily('times', ['ring/times'])}`;
 
 /** The parts in the order in which they need each other; `limits`, `keys` and `times` are made of several files, see above. */
 const RING = [
@@ -146,7 +151,9 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     script('setLimits', 2, [...RING, 'set-limits']),
     script('settleGroups', 1, [...RING, 'settle-groups']),
     script('reserveRoom', 2, ['ring/base', 'reserve-room']),
+    script('changeGates', 2, [...RING, 'change-gates']),
     script('countActive', 1, ['ring/options', 'count-active']),
+    script('wake', 2, ['wake']),
     script('repairKeys', 1, [...RING, 'repair-keys']),
     script('repairPark', 1, [...RING, 'repair-park']),
     script('repairSlots', 1, [...RING, 'repair-slots']),

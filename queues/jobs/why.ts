@@ -1,5 +1,6 @@
 import type { Gate, Why } from '../../src/shared/schemas.ts';
-import type { Explanation } from '../fair/index.ts';
+import type { ClosedGate, Explanation, Gate as OverallGate } from '../fair/index.ts';
+import type { OverallStanding } from '../overall/types.ts';
 import type { WorkerPresence } from '../topology/presence.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { JobReader } from './reader.ts';
@@ -12,11 +13,13 @@ export class JobExplainer {
   readonly #topology: Topology;
   readonly #reader: JobReader;
   readonly #presence: WorkerPresence;
+  readonly #overall: OverallStanding;
 
-  constructor(topology: Topology, reader: JobReader, presence: WorkerPresence) {
+  constructor(topology: Topology, reader: JobReader, presence: WorkerPresence, overall: OverallStanding) {
     this.#topology = topology;
     this.#reader = reader;
     this.#presence = presence;
+    this.#overall = overall;
   }
 
   /** @throws WaggleError not_found */
@@ -41,12 +44,31 @@ export class JobExplainer {
       this.#topology.queue(shard, queue).getBackend().explainWaiting(tenant, job.id),
       this.#presence.count(shard, queue),
     ]);
-    const gates = [...tenantGates(found, queue), ...keyGates(found), ...queueGates(found)];
+    const overall = await this.#overallGates(found, queue);
+    const gates = [...tenantGates(found, queue), ...keyGates(found), ...queueGates(found), ...overall];
     if (workers === 0) gates.push(gate('no_worker', `no worker serves queue ${queue}`));
     const runnable = gates.length === 0;
     if (runnable) gates.push(gate('fair_turn', turn(found)));
     const position = { inTenant: found.place ?? null, tenantsAhead: found.groupsAhead ?? null };
     return { ...answer(job, gates), runnable, position };
+  }
+
+  async #overallGates({ queueGate, taskGate }: Explanation, queue: string): Promise<Blocking[]> {
+    const found: Blocking[] = [];
+    if (queueGate) found.push(await this.#overallGate('q', queue, queueGate));
+    if (taskGate) found.push(await this.#overallGate('t', taskGate.task, taskGate));
+    return found;
+  }
+
+  /** What the shard runs says little, so that of all shards is said where there are several. */
+  async #overallGate(kind: OverallGate['kind'], name: string, closed: ClosedGate): Promise<Blocking> {
+    const who = `${kind === 'q' ? 'queue' : 'task'} ${name}`;
+    if (closed.due !== undefined)
+      return gate('queue_concurrency', `${who} has started as many jobs as its rate allows`, closed.due);
+    const { run, max } = await this.#overall.running(kind, name);
+    if (max === null) return gate('queue_concurrency', `${who} may start no jobs in this shard for now`);
+    const here = run < max ? `; the part of this shard is ${closed.max ?? 0}` : '';
+    return gate('queue_concurrency', `${who} runs ${run} of ${max}${here}`);
   }
 
   async #pendingChildren(tenant: string, job: StoredJob): Promise<string> {
@@ -77,7 +99,7 @@ function keyGates({ blocked, holders = [] }: Explanation): Blocking[] {
   return [gate('key', `its key is held by ${shown}; ${blocked} of the key are before it`)];
 }
 
-/** The gates that hold everybody in a queue. */
+/** The gates of BullMQ that hold everybody in a queue. */
 export function queueGates({ queuePaused, concurrency, active }: Explanation): Blocking[] {
   const found: Blocking[] = [];
   if (queuePaused) found.push(gate('queue_paused', 'the queue is paused'));

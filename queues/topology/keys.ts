@@ -31,6 +31,21 @@ export class Keys {
     return `${this.#root}:tenants`;
   }
 
+  /** HASH: `queue:<name>`, `task:<name>` -> what it may do over all tenants (JSON). Also the channel that tells of changes. */
+  get overallLimits(): string {
+    return `${this.#root}:limits`;
+  }
+
+  /** STRING: the worker that balances these limits over the shards. Goes when it stops saying so. */
+  get overallLease(): string {
+    return `${this.#root}:limits:lease`;
+  }
+
+  /** STRING: how often somebody has taken over. Never removed. */
+  get overallFence(): string {
+    return `${this.#root}:limits:fence`;
+  }
+
   /** HASH: sha256, tenant, scopes, createdAt, expiresAt, revoked. Goes when the key expires. */
   apiKey(keyId: string): string {
     return `${this.#root}:apikey:${keyId}`;

@@ -29,8 +29,19 @@ export class WorkerPresence {
 
   /** How many workers serve a queue of a shard. */
   async count(shard: number, queue: string): Promise<number> {
+    const served = await this.#served(shard);
+    return served.filter((each) => each === queue).length;
+  }
+
+  /** The queues of a shard that any worker serves. */
+  async queues(shard: number): Promise<ReadonlySet<string>> {
+    return new Set(await this.#served(shard));
+  }
+
+  /** One entry for each queue and worker. */
+  async #served(shard: number): Promise<string[]> {
     const key = this.#topology.keys.workers(shard);
     const present = await this.#topology.redis.zrangebyscore(key, Date.now() - GONE_MS, '+inf');
-    return present.filter((member) => member.startsWith(`${queue} `)).length;
+    return present.map((member) => member.split(' ', 1)[0] ?? '');
   }
 }

@@ -28,7 +28,7 @@ export async function standingOf(topology: Topology, tenant: string): Promise<St
   return {
     queues: queuesOf(all),
     blockedBy: blockedBy(all),
-    runnable: all.some(({ counts, gates }) => counts.waiting > counts.blocked && gates.size === 0),
+    runnable: all.some(({ counts, gates }) => counts.waiting > counts.blocked + counts.aside && gates.size === 0),
   };
 }
 
@@ -37,6 +37,7 @@ async function lookInto(backend: FairQueueBackend, name: string, tenant: string)
   if (counts.waiting === 0) return { name, counts, gates: new Set() };
   const found = await backend.explainGroup(tenant);
   const gates = [...tenantGates(found, name), ...queueGates(found)].map(({ gate }) => gate);
+  if (found.queueGate) gates.push('queue_concurrency');
   return { name, counts, gates: new Set(gates as (keyof Usage['blockedBy'])[]) };
 }
 
@@ -59,7 +60,7 @@ function blockedBy(all: readonly InQueue[]): Usage['blockedBy'] {
     tenant_rate: heldBy('tenant_rate'),
     key: sum(({ counts }) => counts.blocked),
     queue_paused: heldBy('queue_paused'),
-    queue_concurrency: heldBy('queue_concurrency'),
+    queue_concurrency: sum(({ gates, counts }) => (gates.has('queue_concurrency') ? counts.waiting : counts.aside)),
     delayed: sum(({ counts }) => counts.delayed),
   };
 }

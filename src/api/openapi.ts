@@ -10,6 +10,8 @@ const TAGS = [
   { name: 'jobs', description: 'Enqueue and look up jobs.' },
   { name: 'flows', description: 'Jobs that wait for other jobs.' },
   { name: 'tenants', description: 'Tenants, their keys, and what they use.' },
+  { name: 'queues', description: 'What whole queues may do.' },
+  { name: 'tasks', description: 'What whole tasks may do.' },
   { name: 'operations', description: 'Probes, metrics and this document.' },
 ];
 

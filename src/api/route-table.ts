@@ -7,6 +7,7 @@ import { jobBatchRoutes } from './routes/job-batches.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { openApiRoutes } from './routes/openapi.ts';
+import { overallLimitRoutes } from './routes/overall-limits.ts';
 import { tenantRoutes } from './routes/tenants.ts';
 import { usageRoutes } from './routes/usage.ts';
 
@@ -17,6 +18,7 @@ export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
     ...jobBatchRoutes(deps),
     ...flowRoutes(deps),
     ...tenantRoutes(deps),
+    ...overallLimitRoutes(deps),
     ...usageRoutes(deps),
     ...apiKeyRoutes(deps),
     ...healthRoutes(deps),

@@ -65,6 +65,10 @@ export function isQueueName(value: string): boolean {
   return QUEUE_NAME.test(value) && !RESERVED_QUEUES.has(value);
 }
 
+export function isTaskName(value: string): boolean {
+  return TASK_NAME.test(value);
+}
+
 /** `bytes` random bytes as base64url. */
 export function randomToken(bytes: number): string {
   return randomBytes(bytes).toString('base64url');

@@ -19,7 +19,7 @@ export const Rate = z
 export type Rate = z.output<typeof Rate>;
 
 const Weight = z.number().min(0.01).max(1000);
-const MaxRunning = z
+export const MaxRunning = z
   .int()
   .min(0)
   .max(1_000_000)
@@ -62,7 +62,9 @@ const tenantFields = {
     .max(100_000_000)
     .nullable()
     .default(null)
-    .meta({ description: 'Jobs that may wait or be delayed over all queues; more are refused. null = no limit.' }),
+    .meta({
+      description: 'Jobs that may wait or be delayed over all queues; more are refused. null = no limit.',
+    }),
   paused: z.boolean().default(false).meta({ description: 'Whether none of its jobs may start.' }),
   queues: z
     .preprocess(refuseProto<z.input<typeof LimitsByQueue>>, LimitsByQueue)

@@ -20,7 +20,9 @@ beforeAll(async () => {
   rows = Object.entries(json.paths as Record<string, Record<string, any>>).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, operation]) => ({
       method: method.toUpperCase(),
-      path: path.replace('{id}', path.includes('tenants') ? 'acme' : 'default.01JZ3QK0M4Y8W6T2N5R7S9V1XC'),
+      path: path
+        .replace('{id}', path.includes('tenants') ? 'acme' : 'default.01JZ3QK0M4Y8W6T2N5R7S9V1XC')
+        .replace('{name}', 'default'),
       access: operation.security[0]?.bearer[0] ?? 'public',
     })),
   );
@@ -38,6 +40,8 @@ test('the table holds every kind of route', () => {
   expect(guarded().length).toBeGreaterThanOrEqual(10);
   expect(rows).toContainEqual({ method: 'GET', path: '/v1/me', access: 'tenant' });
   expect(rows).toContainEqual({ method: 'GET', path: '/v1/tenants/acme/usage', access: 'admin' });
+  expect(rows).toContainEqual({ method: 'PUT', path: '/v1/queues/default', access: 'admin' });
+  expect(rows).toContainEqual({ method: 'DELETE', path: '/v1/tasks/default', access: 'admin' });
 });
 
 describe('every guarded route', () => {

@@ -6,6 +6,7 @@ import { settlesWithin } from './deadline.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Doorbells } from './doorbells.ts';
 import type { Executor } from './executor.ts';
+import type { LimitBalancer } from './limit-balancer.ts';
 import type { LockKeeper } from './lock-keeper.ts';
 import type { Maintenance } from './maintenance.ts';
 import type { ShardSource } from './source.ts';
@@ -18,6 +19,7 @@ export interface DrainParts {
   consequences: Consequences;
   maintenance: Maintenance;
   usage: UsageAccount;
+  balancer: LimitBalancer;
   cancels: CancelListener;
   locks: LockKeeper;
   sources: readonly ShardSource[];
@@ -43,7 +45,8 @@ export async function drainWorker(
   await settlesWithin(stopListening(parts), STEP_MS);
   if (!(await settlesWithin(dispatcher.idle(), options.drainMs))) await handBack(executor, options);
   await settlesWithin(parts.consequences.settled(), STEP_MS);
-  await settlesWithin(Promise.all([parts.maintenance.stop(), parts.usage.stop()]), STEP_MS);
+  const others = [parts.maintenance.stop(), parts.usage.stop(), parts.balancer.stop()];
+  await settlesWithin(Promise.all(others), STEP_MS);
   await closeAll(parts);
   logger.info('drained');
 }

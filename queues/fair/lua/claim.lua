@@ -11,7 +11,7 @@
 local fields -- of the job, as the pick has read them
 
 local function readJob(jobKey)
-  local options, doomed
+  local options, doomed, name
   fields = native('HGETALL', jobKey)
   for i = 1, #fields, 2 do
     local field = fields[i]
@@ -19,13 +19,15 @@ local function readJob(jobKey)
       options = fields[i + 1]
     elseif field == 'defa' then
       doomed = fields[i + 1]
+    elseif field == 'name' then
+      name = fields[i + 1]
     end
   end
-  return options, doomed
+  return options, doomed, name
 end
 
-local function claimNext(base, timestamp, worker, token, lockDuration)
-  local jobId, taken, slot = pick(base, readJob)
+local function claimNext(base, timestamp, worker, token, lockDuration, gated)
+  local jobId, taken, slot = pick(base, readJob, gated)
   if not jobId then
     return nil
   end
@@ -51,6 +53,10 @@ local function claimNext(base, timestamp, worker, token, lockDuration)
   local written = { 'processedOn', timestamp, 'ats', starts }
   if slot then
     written[5], written[6] = 'slot', slot
+  end
+  local gate = gated and gates().pass(gated, jobId)
+  if gate then
+    written[#written + 1], written[#written + 2] = 'gate', gate
   end
   if worker ~= '' then
     written[#written + 1], written[#written + 2] = 'pb', worker

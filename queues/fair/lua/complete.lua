@@ -17,12 +17,12 @@
 local base, jobId, timestamp, token = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
 local activeKey, eventsKey, jobKey = base .. 'active', base .. 'events', base .. jobId
 local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'opts.maxLenEvents', 'fair:due', 'fair:delayed',
-  'fair:stalled')
+  'fair:stalled', 'fair:gates', 'fair:aside')
 -- With a stream kept at length 0, trimming by the XADD would take the event itself.
-if meta[2] or meta[3] or not meta[4] or meta[4] == '0' then
+if meta[3] or not meta[4] or meta[4] == '0' then
   return -200
 end
-local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl')
+local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
 if not job[1] or job[2] or job[3] or job[4] then
   return -201
 end
@@ -46,6 +46,9 @@ end
 if job[6] then
   limits().release(base, jobId, job[6])
 end
+if job[9] then
+  gates().release(base, jobId, job[9])
+end
 -- As keys().releaseKey, which costs more to build than this.
 if job[7] and native('HDEL', base .. 'fair:kj', jobId) == 1 then
   native('SREM', base .. 'fair:kh::' .. job[7], jobId)
@@ -60,8 +63,8 @@ if ARGV[5] == '0' then
   native('DEL', lockKey, jobKey, jobKey .. ':logs')
 else
   native('DEL', lockKey)
-  if job[6] or job[7] then
-    native('HDEL', jobKey, 'slot', 'fk', 'cxl')
+  if job[6] or job[7] or job[9] then
+    native('HDEL', jobKey, 'slot', 'fk', 'cxl', 'gate')
   end
   native('HSET', jobKey, 'returnvalue', ARGV[3], 'finishedOn', timestamp,
     'atm', string.format('%d', (job[5] or 0) + 1))
@@ -77,7 +80,13 @@ if ARGV[6] == '1' then
   if meta[5] and times().isDue(meta[5]) then
     limits().unpark(base)
   end
-  local next, taken = claimNext(base, timestamp, ARGV[8], token, ARGV[7])
+  local gated, next, taken
+  if meta[2] or meta[8] or meta[9] then
+    gated = gates().open(base, meta[8], meta[9], meta[2])
+  end
+  if gated ~= false then
+    next, taken = claimNext(base, timestamp, ARGV[8], token, ARGV[7], gated)
+  end
   if next then
     -- Whoever takes the marker claims and sets it again. Only one that dies in between leaves none while work waits,
     -- so once in a while is enough here.
@@ -90,6 +99,9 @@ if ARGV[6] == '1' then
   if due then
     return { 0, 0, 0, due }
   end
+elseif (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)) and not meta[1] and native('EXISTS', base .. 'fair:idx') == 1 then
+  -- What kept others from starting may be over.
+  native('ZADD', base .. 'marker', '0', '0')
 end
 if native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 and native('EXISTS', activeKey) == 0 then
   native('XADD', eventsKey, '*', 'event', 'drained')

@@ -4,7 +4,8 @@
 
   Cost: one call, and one to three for each such group and key.
 ]]
-local KINDS = { 'ring', 'park', 'idx', 'fin', 'n', 'd', 'kj', 'kb', 'bk', 'superseded', 'cancels' }
+local KINDS = { 'ring', 'park', 'idx', 'fin', 'n', 'd', 'kj', 'kb', 'bk', 'superseded', 'cancels', 'aj', 'at',
+  'ag' }
 local served = redis.call
 
 local function forgetQueue(base)
@@ -15,6 +16,13 @@ local function forgetQueue(base)
     local name = string.match(entry, '^[^:]+:(.*)$')
     native('UNLINK', base .. 'fair:kh::' .. name, base .. 'fair:kw::' .. name)
   end
+  local prefix, queue = string.match(base, OF_QUEUE)
+  for _, task in ipairs(native('HKEYS', base .. 'fair:at')) do
+    native('UNLINK', base .. 'fair:as::' .. task)
+    native('SREM', prefix .. ':fair:aside:' .. task, queue)
+  end
+  -- Should it come back, it is a new one, which is not known yet to have gates.
+  native('HDEL', prefix .. ':fair:queues', queue)
   for _, kind in ipairs(KINDS) do
     native('UNLINK', base .. 'fair:' .. kind)
   end

@@ -31,4 +31,5 @@ end
 if native('EXISTS', base .. 'delayed') == 1 then
   native('HSET', base .. 'meta', 'fair:delayed', '1')
 end
-return { released, limits().adopt(base, '*'), (now < last or ARGV[2] == '0') and 2 or 1 }
+local gone, adopted = gates().repair(base, active)
+return { released + gone, limits().adopt(base, '*') + adopted, (now < last or ARGV[2] == '0') and 2 or 1 }

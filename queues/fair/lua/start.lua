@@ -7,8 +7,9 @@
   The reply is that of moveToActive. Cost: 1 call plus the claim, 1 more while jobs are delayed.
 ]]
 local base, timestamp = KEYS[1], ARGV[1]
-local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'fair:due', 'fair:delayed')
-if meta[2] or meta[3] then
+local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'fair:due', 'fair:delayed', 'fair:gates',
+  'fair:aside')
+if meta[3] then
   return -200
 end
 local delayed = meta[5] and times().nextDelayedOf(base)
@@ -21,7 +22,13 @@ end
 if meta[4] and times().isDue(meta[4]) then
   limits().unpark(base)
 end
-local next, taken = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4])
+local gated, next, taken
+if meta[2] or meta[6] or meta[7] then
+  gated = gates().open(base, meta[6], meta[7], meta[2])
+end
+if gated ~= false then
+  next, taken = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4], gated)
+end
 if taken then
   native('ZADD', base .. 'marker', '0', '0')
 end

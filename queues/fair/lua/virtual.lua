@@ -32,6 +32,10 @@ local shadow = (function()
       local _, name = keys().entryOf(base, jobId)
       return keys().groupOfName(name)
     end
+    local aside = native('HGET', base .. 'fair:aj', jobId)
+    if aside then
+      return select(2, gates().partsOf(aside))
+    end
     for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
       if native('ZSCORE', base .. QUEUE .. group, jobId) then
         return group
@@ -56,6 +60,10 @@ local shadow = (function()
     if not score then
       local entry = native('HGET', base .. 'fair:kj', jobId)
       score = entry and string.match(entry, '^(-?%d+):')
+    end
+    if not score then
+      local aside = native('HGET', base .. 'fair:aj', jobId)
+      score = aside and native('ZSCORE', base .. QUEUE .. aside, jobId)
     end
     if score and isPlain(tonumber(score)) == plain then
       return score
@@ -127,6 +135,9 @@ local shadow = (function()
         else
           group = kind == 'fair:park' and member or select(5, string.match(member, OF_MEMBER))
           ids, skip = queuedOf(base, group, plain, backwards, skip, want)
+          if ids[1] and string.byte(group) == 0 then
+            group = select(2, gates().partsOf(group))
+          end
         end
         for _, id in ipairs(ids) do
           if want > 0 then
@@ -193,18 +204,28 @@ local shadow = (function()
   end
   -- The one place where a job is chosen: by fair shares, prioritized or not.
   function wait.RPOPLPUSH(base, _, activeKey)
-    local due = native('HGET', base .. 'meta', 'fair:due')
-    if due and times().isDue(due) then
+    local meta = native('HMGET', base .. 'meta', 'fair:due', 'fair:gates', 'fair:aside')
+    if meta[1] and times().isDue(meta[1]) then
       limits().unpark(base)
     end
+    local gated
+    if meta[2] or meta[3] then
+      gated = gates().open(base, meta[2], meta[3])
+      if not gated then
+        return false
+      end
+    end
     local jobId, _, slot = pick(base, function(jobKey)
-      return unpack(native('HMGET', jobKey, 'opts', 'defa'))
-    end)
+      return unpack(native('HMGET', jobKey, 'opts', 'defa', 'name'))
+    end, gated)
     if not jobId then
       return false
     end
-    if slot and native('EXISTS', base .. jobId) == 1 then
-      native('HSET', base .. jobId, 'slot', slot)
+    local gate = gated and gates().pass(gated, jobId)
+    if (slot or gate) and native('EXISTS', base .. jobId) == 1 then
+      for field, value in pairs({ slot = slot, gate = gate }) do
+        native('HSET', base .. jobId, field, value)
+      end
     end
     native('LPUSH', activeKey, jobId)
     return jobId
@@ -347,17 +368,26 @@ local shadow = (function()
     if KEY_RULE ~= 'keep' then
       releaseKeyOf(base, jobId)
     end
-    local prefix, queue = string.match(base, OF_QUEUE)
-    if native('HEXISTS', prefix .. ':fair:slots', queue .. ':' .. jobId) == 1 then
-      limits().release(base, jobId, native('HGET', base .. jobId, 'slot'))
-      native('HDEL', base .. jobId, 'slot')
+    local job = native('HMGET', base .. jobId, 'slot', 'gate', 'name')
+    local isLost = not job[3]
+    if job[1] or isLost then
+      limits().release(base, jobId, job[1])
+    end
+    if job[2] then
+      gates().release(base, jobId, job[2])
+    elseif isLost then
+      gates().releaseLost(base, jobId)
+    end
+    if job[1] or job[2] then
+      native('HDEL', base .. jobId, 'slot', 'gate')
     end
   end
 
-  -- BullMQ tells nobody of a slot that comes free under a global concurrency.
+  -- BullMQ tells nobody of a slot that comes free under a global concurrency, and knows of no gate.
   local function announceSlot(base)
-    local meta = native('HMGET', base .. 'meta', 'concurrency', 'paused')
-    if meta[1] and not meta[2] and native('EXISTS', base .. 'fair:ring') == 1 then
+    local meta = native('HMGET', base .. 'meta', 'concurrency', 'paused', 'fair:gates')
+    local isLimited = meta[1] or meta[3] and string.find(meta[3], '"q":', 1, true)
+    if isLimited and not meta[2] and native('EXISTS', base .. 'fair:idx') == 1 then
       native('ZADD', base .. 'marker', 0, '0')
     end
   end

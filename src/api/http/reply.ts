@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/** What a route answers. `text` is sent as it is; anything else goes out as JSON in `body`. */
+/** What a route answers. `text` is sent as it is; anything else goes out as JSON in `body`; a 204 has neither. */
 export interface Reply {
   status: number;
   headers?: Record<string, string>;
@@ -16,6 +16,10 @@ export function sendReply(res: ServerResponse, reply: Reply): void {
   if (reply.text !== undefined) {
     res.setHeader('Content-Type', reply.text.type);
     res.end(reply.text.content);
+    return;
+  }
+  if (reply.status === 204) {
+    res.end();
     return;
   }
   res.setHeader('Content-Type', 'application/json; charset=utf-8');

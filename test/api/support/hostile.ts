@@ -148,6 +148,8 @@ const target = fc
       { weight: 2, arbitrary: segment.map((id) => `/v1/flows/${id}`) },
       { weight: 1, arbitrary: segment.map((id) => `/v1/tenants/${id}`) },
       { weight: 1, arbitrary: segment.map((id) => `/v1/tenants/${id}/keys`) },
+      { weight: 1, arbitrary: segment.map((name) => `/v1/queues/${name}`) },
+      { weight: 1, arbitrary: segment.map((name) => `/v1/tasks/${name}`) },
       { weight: 1, arbitrary: segment.map((path) => `/${path}`) },
       { weight: 1, arbitrary: segment.map((path) => `/dashboard/${path}`) },
       {

@@ -49,7 +49,8 @@ export function fairStateOf(keys: Snapshot, base: string): FairState {
   return {
     groups,
     ring: scored('ring').map(([member, tag]) => ({ member, tag, ...partsOfMember(member) })),
-    park: new Map(scored('park')),
+    // One member is no group, but a time to look again.
+    park: new Map(scored('park').filter(([group]) => group !== '\0t')),
     idx: Object.fromEntries(hash('idx')),
     ...finishTags(scored('fin')),
     counters: Object.fromEntries(hash('n').map(([field, value]) => [field, Number(value)])),

@@ -100,7 +100,7 @@ local function leaveRing(base, group, member, finish, due)
   local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')[2]
   if not lowest then
     if not arriving and native('EXISTS', idx, base .. 'fair:bk') == 0 then
-      native('UNLINK', fin, base .. 'fair:n', base .. 'pc')
+      native('UNLINK', fin, base .. 'fair:n', base .. 'fair:park', base .. 'pc')
       return false
     end
     if finish >= 0 then

@@ -52,8 +52,8 @@ local function enterRing(base, group)
     return limits().arrive(base, group)
   end
   local activation, tell = enterAt(base, group, weight, 0)
-  if activation == 1 then
-    native('HSET', prefix .. ':fair:queues', queue, '1')
+  if activation == 1 and native('HSET', prefix .. ':fair:queues', queue, '1') == 1 then
+    gates().mark(base)
   end
   return true, tell
 end

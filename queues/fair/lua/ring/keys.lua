@@ -142,7 +142,7 @@ local function takeBlocked(base, jobId)
   unblock(base, jobId, name)
   countTaken(base, place)
   if not arriving and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 then
-    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'pc')
+    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
   end
   -- The one behind it may have a higher limit.
   if KEY_RULE == 'remove' and not arriving then
@@ -163,7 +163,7 @@ local function repairKeys(base, cursor, count)
     local jobId = reply[2][i]
     local role, name = string.match(reply[2][i + 1], OF_ENTRY)
     if role == 'h' and not active[jobId] and not native('ZSCORE', base .. QUEUE .. groupOfName(name), jobId)
-      and not native('ZSCORE', base .. 'delayed', jobId) then
+      and not native('ZSCORE', base .. 'delayed', jobId) and native('HEXISTS', base .. 'fair:aj', jobId) == 0 then
       releaseKey(base, jobId)
       repaired = repaired + 1
     end

@@ -10,7 +10,7 @@
   Rate is GCRA (ITU-T I.371): a job may start when the theoretical arrival time, less the tolerance t, has come.
 
   Use, in state:<group>: run, run:<queue> active jobs; tat, tat:<queue> theoretical arrival times; w:<queue> where its jobs
-  wait; held, set while it may be HELD in `park` somewhere. The group-wide ones hold for all queues of the prefix, so what
+  wait, a:<queue> where some are set aside and held by limits (see aside.lua); held, set while it may be HELD in `park` somewhere. The group-wide ones hold for all queues of the prefix, so what
   happens in one queue moves the group in the others.
   `slots` is the truth about active jobs, also of those whose hash is gone; run counts it. A job's hash has the field slot,
   "<when it started, ms of Redis' clock, if that is charged>:<group>".
@@ -48,18 +48,20 @@ local function useOf(base, group, atAnyTime)
   end
   local own = limit.q and limit.q[queue] or {}
   local key = prefix .. ':fair:state:' .. group
-  local state, waits, lastTat = {}, {}, 0
+  local state, waits, asides, lastTat = {}, {}, {}, 0
   local fields = native('HGETALL', key)
   for i = 1, #fields, 2 do
     state[fields[i]] = fields[i + 1]
     if string.sub(fields[i], 1, 2) == 'w:' then
       waits[#waits + 1] = string.sub(fields[i], 3)
+    elseif string.sub(fields[i], 1, 2) == 'a:' then
+      asides[string.sub(fields[i], 3)] = true
     elseif string.sub(fields[i], 1, 3) == 'tat' then
       lastTat = math.max(lastTat, tonumber(fields[i + 1]))
     end
   end
   local use = {
-    base = base, prefix = prefix, queue = queue, group = group, key = key, waits = waits, lastTat = lastTat, pausedUntil = pausedUntil,
+    base = base, prefix = prefix, queue = queue, group = group, key = key, waits = waits, asides = asides, lastTat = lastTat, pausedUntil = pausedUntil,
     weight = own.w or limit.w or '1', charge = tonumber(own.c or limit.c), gateOf(state, '', limit), gateOf(state, ':' .. queue, own),
   }
   use.timed = use[1].every or use[2].every or use.charge or (pausedUntil and pausedUntil >= 0)
@@ -119,7 +121,7 @@ end
 
 -- The state of a group without waiting and active jobs goes, as soon as its rate has recovered.
 local function forgetIfIdle(use)
-  if #use.waits > 0 or use[1].run > 0 then
+  if #use.waits > 0 or next(use.asides) or use[1].run > 0 then
     return
   end
   local time = use.lastTat > 0 and native('TIME')
@@ -153,8 +155,8 @@ end
 
 local function enter(use)
   local activation, tell = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
-  if activation == 1 then
-    native('HSET', use.prefix .. ':fair:queues', use.queue, '1')
+  if activation == 1 and native('HSET', use.prefix .. ':fair:queues', use.queue, '1') == 1 then
+    gates().mark(use.base)
   end
   return tell
 end
@@ -189,7 +191,9 @@ local function arrive(base, group)
   if use.limited then
     waitsHere(use, due)
   end
-  native('HSET', use.prefix .. ':fair:queues', use.queue, '1')
+  if native('HSET', use.prefix .. ':fair:queues', use.queue, '1') == 1 then
+    gates().mark(base)
+  end
   if due then
     parkNow(use, due)
     return false
@@ -203,9 +207,16 @@ end
 
 -- Brings a group that waits in a queue to where its limits and weight want it now. Returns whether it came into the ring.
 local function settle(base, group)
+  if string.byte(group) == 0 then
+    return gates().settle(base, group)
+  end
   local idx, park = base .. 'fair:idx', base .. 'fair:park'
   local member = native('HGET', idx, group)
   local use = useOf(base, group)
+  if use.asides[use.queue] then
+    gates().relist(base, group)
+    use.asides[use.queue] = nil
+  end
   if not member then
     native('ZREM', park, group)
     departed(use)
@@ -360,6 +371,10 @@ local function release(base, jobId, slot)
       settle(there, group)
     end
   end
+  for waiting in pairs(state[3] and use.asides or {}) do
+    gates().relist(prefix .. waiting .. ':', group)
+    use.asides[waiting] = nil
+  end
   forgetIfIdle(use)
   return true
 end
@@ -434,6 +449,6 @@ end
 
 limitsMemo = {
   useOf = useOf, dueOf = dueOf, arrive = arrive, left = left, occupy = occupy, release = release, settle = settle,
-  adopt = adopt, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
+  adopt = adopt, charge = charge, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
 }
 return limitsMemo

@@ -5,12 +5,19 @@
 -- job's hash is to have in the field slot, if anything.
 -- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
 -- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call, and
--- a mark asks for another call when that was not enough.
-local function pick(base, read)
+-- a mark asks for another call when that was not enough. `gated`: what gates().open gave, where it is needed; then `read`
+-- gives also the job's name.
+local function pick(base, read, gated)
   local ring = base .. 'fair:ring'
-  for _ = 1, 8 do
+  for _ = 1, gated and 32 or 8 do
     local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')
     local member, tag = lowest[1], tonumber(lowest[2])
+    if gated and gated.aside then
+      local jobId, count, slot = gates().pickAside(gated, tag, read)
+      if jobId then
+        return jobId, count, slot
+      end
+    end
     if not member then
       return nil
     end
@@ -22,8 +29,13 @@ local function pick(base, read)
     end
     local q = base .. QUEUE .. group
     local head = not due and native('ZPOPMIN', q)
+    local options, doomed
+    if gated and head and head[1] then
+      head, options, doomed = gates().admit(gated, member, tag, head, read)
+    elseif head and head[1] then
+      options, doomed = read(base .. head[1])
+    end
     if head and head[1] then
-      local options, doomed = read(base .. head[1])
       local spec = options and string.find(options, '"cost":', 1, true) and cjson.decode(options)['group']
       local cost = type(spec) == 'table' and tonumber(spec['cost']) or 1
       local charge, owed = math.floor(cost * UNIT / weight), 0
@@ -49,11 +61,18 @@ local function pick(base, read)
       if more then
         limits().announcePark(base)
       end
+      if gated and gated.aside and not othersLeft then
+        gates().keepTime(base, group, weight, tag, nextTag + owed)
+        return head[1], count, slot
+      end
       return head[1], othersLeft and count or nil, slot
     end
-    leaveRing(base, group, member, tag, due)
-    if use then
-      limits().settle(base, group)
+    -- It is nil when the job was set aside.
+    if head ~= nil then
+      leaveRing(base, group, member, tag, due)
+      if use then
+        limits().settle(base, group)
+      end
     end
   end
   -- Others may stand behind those: whoever comes next goes on, and somebody has to come.

@@ -22,12 +22,20 @@ local function takeDelayed(base, group, jobId)
   return true
 end
 
--- Takes one given job out of its group's queue, or off the blocked ones of its key. Returns whether it was there.
+-- Takes one given job out of its group's queue, off the blocked ones of its key, or off those that are set aside. Returns
+-- whether it was there.
 local function take(base, group, jobId)
   local q = base .. QUEUE .. group
   local score = native('ZSCORE', q, jobId)
   if not score then
-    return keys().takeBlocked(base, jobId)
+    if keys().takeBlocked(base, jobId) then
+      return true
+    end
+    local found = gates().takeAside(base, jobId)
+    if found and KEY_RULE == 'remove' then
+      releaseKeyOf(base, jobId)
+    end
+    return found
   end
   native('ZREM', q, jobId)
   countTaken(base, score)

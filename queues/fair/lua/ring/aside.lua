@@ -1,0 +1,302 @@
+--[[
+  The ring, see base.lua and gates.lua: jobs that are set aside, because their task's gate was closed when it was their turn.
+
+  They wait in a queue of their own for each task and group. For everybody who looks at waiting jobs that queue is one of
+  a further group: <name> is "\0a<length of task>:<task><group>", in `idx` and `park`, where nobody serves it. What a set
+  aside job costs is its group's, when it starts. It keeps its place, its key and its limits, and takes nothing meanwhile.
+
+  When a gate is open, each pick compares the lowest tag of the groups that are listed for its task with that of the
+  ring, and serves the lower one. The tag of a group is that which it has, or would have, in the ring. In the list it is
+  as it was some time ago; tags never fall, so the lowest is the first whose tag is what it is said to be.
+
+  A listed group whose own limits forbid its next job is not listed any more; its queue is in `park` until a time, or
+  HELD until an event, of which the field a:<queue> in state:<group> tells limits.lua.
+
+  Within a task and a group the order is that of a queue without gates: whoever comes to its turn while an earlier one is
+  set aside changes places with it.
+
+  Keys, under <base>fair:
+    q::<name>   ZSET  job id -> place
+    aj          HASH  job id -> name
+    at          HASH  task -> its jobs that are set aside
+    ag          HASH  group -> its jobs that are set aside
+    as::<task>  ZSET  group with such jobs, which its limits do not forbid as far as is known -> its tag, or a lower one
+  In `meta`: fair:aside, while there are any.
+]]
+
+local function asideOf(task, group)
+  return '\0a' .. #task .. ':' .. task .. group
+end
+
+local function partsOf(name)
+  local length, rest = string.match(name, '^%za(%d+):(.*)$')
+  return string.sub(rest, 1, tonumber(length)), string.sub(rest, tonumber(length) + 1)
+end
+
+local function nothingWaits(base)
+  return native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0
+end
+
+-- The tag that a group has, or would have if it came now; `floor` is virtual time.
+local function tagOf(base, group, floor)
+  local member = native('HGET', base .. 'fair:idx', group)
+  if member and member ~= '' then
+    return tonumber(native('ZSCORE', base .. 'fair:ring', member))
+  end
+  return math.max(floor, tonumber(native('ZSCORE', base .. 'fair:fin', 'f' .. group) or 0))
+end
+
+-- Sets a job aside that was taken from its group's queue, which had this tag.
+local function setAside(gated, task, group, head, tag)
+  local base, name = gated.base, asideOf(task, group)
+  native('ZADD', base .. QUEUE .. name, head[2], head[1])
+  native('HSET', base .. 'fair:aj', head[1], name)
+  native('HINCRBY', base .. 'fair:ag', group, '1')
+  if native('HINCRBY', base .. 'fair:at', task, '1') == 1 then
+    native('SADD', gated.prefix .. ':fair:aside:' .. task, gated.queue)
+    native('HSET', base .. 'meta', 'fair:aside', '1')
+    gated.aside = true
+  end
+  if native('HSETNX', base .. 'fair:idx', name, '') == 1 then
+    native('ZADD', base .. 'fair:park', HELD, name)
+    native('ZADD', base .. 'fair:as::' .. task, tag, group)
+  end
+end
+
+-- Books that a job, which was counted and taken out of the queue `name`, is set aside no more.
+local function forget(base, name, jobId)
+  local task, group = partsOf(name)
+  native('HDEL', base .. 'fair:aj', jobId)
+  if native('EXISTS', base .. QUEUE .. name) == 0 then
+    native('HDEL', base .. 'fair:idx', name)
+    native('ZREM', base .. 'fair:park', name)
+    native('ZREM', base .. 'fair:as::' .. task, group)
+  end
+  if native('HINCRBY', base .. 'fair:ag', group, '-1') <= 0 then
+    native('HDEL', base .. 'fair:ag', group)
+  end
+  if native('HINCRBY', base .. 'fair:at', task, '-1') <= 0 then
+    local prefix, queue = string.match(base, OF_QUEUE)
+    native('HDEL', base .. 'fair:at', task)
+    native('SREM', prefix .. ':fair:aside:' .. task, queue)
+    if native('EXISTS', base .. 'fair:at') == 0 then
+      native('HDEL', base .. 'meta', 'fair:aside')
+    end
+  end
+end
+
+-- Takes one given job away; false when it is not set aside.
+local function takeAside(base, jobId)
+  local name = native('HGET', base .. 'fair:aj', jobId)
+  if not name then
+    return false
+  end
+  countTaken(base, native('ZSCORE', base .. QUEUE .. name, jobId) or 0)
+  native('ZREM', base .. QUEUE .. name, jobId)
+  forget(base, name, jobId)
+  if not arriving and nothingWaits(base) then
+    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
+  end
+  return true
+end
+
+-- What a job costs its group, by its stored options: as in pick.lua.
+local function costOf(options)
+  local spec = options and string.find(options, '"cost":', 1, true) and cjson.decode(options)['group']
+  return type(spec) == 'table' and tonumber(spec['cost']) or 1
+end
+
+-- The earliest job of a task and group that is set aside, when it is before one that was taken from the group's queue, changes
+-- places with that.
+local function earliest(gated, task, group, head)
+  local base, name = gated.base, asideOf(task, group)
+  local first = native('ZRANGE', base .. QUEUE .. name, '0', '0', 'WITHSCORES')
+  if not first[1] or tonumber(first[2]) > tonumber(head[2]) then
+    return head
+  end
+  native('ZREM', base .. QUEUE .. name, first[1])
+  native('ZADD', base .. QUEUE .. name, head[2], head[1])
+  native('HDEL', base .. 'fair:aj', first[1])
+  native('HSET', base .. 'fair:aj', head[1], name)
+  return first
+end
+
+-- It is the turn of a job, which ZPOPMIN gave as `head`, and its group is in the ring as `member` at `tag`. When its task
+-- forbids it, it is set aside, and the group leaves the ring if it was its last. Returns what is to start, as `head`, and
+-- what `read` says of it.
+local function admit(gated, member, tag, head, read)
+  local base, options, doomed, task = gated.base, read(gated.base .. head[1])
+  local activation, weight, flags, start, group = string.match(member, OF_MEMBER)
+  if task and dueOfTask(gated, task) then
+    setAside(gated, task, group, head, tag)
+    if native('EXISTS', base .. QUEUE .. group) == 0 then
+      local owed = flags % 2 == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
+      leaveRing(base, group, member, tag + owed)
+      if flags > '1' then
+        limits().left(base, group)
+      end
+    end
+    return nil
+  end
+  if task and gated.aside then
+    local first = earliest(gated, task, group, head)
+    if first ~= head then
+      head, options, doomed = first, read(base .. first[1])
+    end
+  end
+  gated.task, gated.free = task, doomed
+  return head, options, doomed
+end
+
+-- The listed group of a task with the lowest tag, and that; nil when none is listed.
+local function lowestOf(base, task, floor)
+  local list, group, tag = base .. 'fair:as::' .. task, nil, nil
+  for _ = 1, 8 do
+    local listed = native('ZRANGE', list, '0', '1', 'WITHSCORES')
+    if not listed[1] then
+      return nil
+    end
+    local its = tagOf(base, listed[1], floor)
+    if not tag or its < tag then
+      group, tag = listed[1], its
+    end
+    if not listed[4] or its <= math.max(tonumber(listed[4]), floor) then
+      break
+    end
+    native('ZADD', list, 'XX', its, listed[1])
+  end
+  return group, tag
+end
+
+-- Among all tasks whose gates are open.
+local function lowestAside(gated, floor)
+  local best
+  for _, task in ipairs(native('HKEYS', gated.base .. 'fair:at')) do
+    if not dueOfTask(gated, task) then
+      local group, tag = lowestOf(gated.base, task, floor)
+      if group and not (best and best.tag <= tag) then
+        best = { task = task, group = group, tag = tag }
+      end
+    end
+  end
+  return best
+end
+
+-- The limits of a group forbid its next job: its jobs of a task are out of the way until they do not.
+local function unlist(gated, task, use, due)
+  local base = gated.base
+  native('ZREM', base .. 'fair:as::' .. task, use.group)
+  native('ZADD', base .. 'fair:park', due, asideOf(task, use.group))
+  native('HSET', use.key, 'a:' .. gated.queue, '1')
+  if due >= HELD then
+    native('HSET', use.key, 'held', '1')
+  end
+  native('PERSIST', use.key)
+  limits().announcePark(base)
+end
+
+-- The limits of a group may have changed: all its jobs that are set aside in a queue are listed again.
+local function relist(base, group)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  for _, task in ipairs(native('HKEYS', base .. 'fair:at')) do
+    local name = asideOf(task, group)
+    if native('HEXISTS', base .. 'fair:idx', name) == 1 then
+      native('ZADD', base .. 'fair:as::' .. task, 'NX', '0', group)
+      native('ZADD', base .. 'fair:park', HELD, name)
+    end
+  end
+  native('HDEL', prefix .. ':fair:state:' .. group, 'a:' .. queue)
+  limits().announcePark(base)
+  wake(base)
+end
+
+-- The time in `park` of a member that is no group has come, or it is looked at.
+local function settle(base, name)
+  if name == TIMER then
+    native('ZREM', base .. 'fair:park', TIMER)
+    limits().announcePark(base)
+    wake(base)
+    return
+  end
+  local task, group = partsOf(name)
+  if native('EXISTS', base .. QUEUE .. name) == 1 then
+    relist(base, group)
+  else
+    -- Its queue was lost (a deleted key).
+    native('ZREM', base .. 'fair:park', name)
+    native('HDEL', base .. 'fair:idx', name)
+    native('ZREM', base .. 'fair:as::' .. task, group)
+  end
+end
+
+-- The ring is empty since this group was served at `tag`, and others go on behind its back: virtual time is where they are,
+-- and not yet where the group is done.
+local function keepTime(base, group, weight, tag, finish)
+  if not nothingWaits(base) then
+    native('HSET', base .. 'fair:n', 'v', inWords(tag))
+    native('ZADD', base .. 'fair:fin', finish, 'f' .. group, -weight, 'w' .. group)
+  end
+end
+
+-- Starts the first job that a group has set aside of a task. Returns what `pick` returns; nil when its queue was lost.
+local function serve(gated, best, use, inRing, read)
+  local base, group, name = gated.base, best.group, asideOf(best.task, best.group)
+  local head = native('ZPOPMIN', base .. QUEUE .. name)
+  if not head[1] then
+    settle(base, name)
+    return nil
+  end
+  local options, doomed = read(base .. head[1])
+  gated.task, gated.free = best.task, doomed
+  if not inRing then
+    native('HSET', base .. 'fair:n', 'v', inWords(best.tag))
+  end
+  local count = countTaken(base, head[2])
+  forget(base, name, head[1])
+  limits().charge(use, costOf(options))
+  local due, slot
+  if use.limited then
+    due, slot = limits().occupy(use, head[1], native('EXISTS', base .. QUEUE .. group) == 1, doomed)
+    if due then
+      limits().settle(base, group)
+    end
+  end
+  if nothingWaits(base) then
+    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
+    return head[1], nil, slot
+  end
+  return head[1], count, slot
+end
+
+-- The next job among those that are set aside, when it is before the lowest of the ring; `ringTag` is nil when nobody is
+-- there. Returns what `pick` returns, nil when it is the ring's turn.
+local function pickAside(gated, ringTag, read)
+  local base = gated.base
+  local floor = ringTag or tonumber(native('HGET', base .. 'fair:n', 'v') or 0)
+  for _ = 1, 8 do
+    local best = lowestAside(gated, floor)
+    if not best or (ringTag and best.tag > ringTag) then
+      return nil
+    end
+    local use = limits().useOf(base, best.group)
+    local due = limits().dueOf(use)
+    if due then
+      unlist(gated, best.task, use, due)
+    else
+      local jobId, count, slot = serve(gated, best, use, ringTag, read)
+      if jobId then
+        return jobId, count, slot
+      end
+    end
+  end
+  -- Others may stand behind those: somebody has to come.
+  wake(base)
+end
+
+gatesMemo = {
+  open = open, pass = pass, release = release, releaseLost = releaseLost, mark = mark, adopt = adopt, repair = repair, readGate = readGate, tokensOf = tokensOf,
+  paceOf = paceOf, runningOf = runningOf, wake = wake, wakeTask = wakeTask, now = now, admit = admit, pickAside = pickAside,
+  takeAside = takeAside, relist = relist, settle = settle, partsOf = partsOf, dueAt = dueAt,
+  keepTime = keepTime,
+}
+return gatesMemo

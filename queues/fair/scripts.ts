@@ -52,8 +52,9 @@ const lazily = (name: string, parts: string[]): string =>
 
 // Groups' limits and the gates of queues and tasks need each other.
 const limits = [
-  'local limits, gates',
-  lazily('limits', ['ring/options', 'ring/enter', 'ring/limits']),
+  'local limits, parking, gates',
+  lazily('limits', ['ring/limits']),
+  lazily('parking', ['ring/options', 'ring/enter', 'ring/parking']),
   lazily('gates', ['ring/gates', 'ring/aside']),
 ].join('\n');
 const keys = `local keys\n${lazily('keys', ['ring/options', 'ring/enter', 'ring/keys'])}`;

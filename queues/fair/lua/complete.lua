@@ -78,7 +78,7 @@ if ARGV[6] == '1' then
     return { 0, 0, 0, 0 }
   end
   if meta[5] and times().isDue(meta[5]) then
-    limits().unpark(base)
+    parking().unpark(base)
   end
   local gated, next, taken
   if meta[2] or meta[8] or meta[9] then

@@ -10,7 +10,7 @@ local served = redis.call
 
 local function forgetQueue(base)
   for _, group in ipairs(native('HKEYS', base .. 'fair:idx')) do
-    limits().left(base, group)
+    parking().left(base, group)
   end
   for _, entry in ipairs(native('HVALS', base .. 'fair:kj')) do
     local name = string.match(entry, '^[^:]+:(.*)$')

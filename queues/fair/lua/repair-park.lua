@@ -13,7 +13,7 @@ local reply = native('ZSCAN', base .. 'fair:park', ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #reply[2], 2 do
   local group, due = reply[2][i], tonumber(reply[2][i + 1])
   if due > soon and due < HELD then
-    limits().settle(base, group)
+    parking().settle(base, group)
     -- Those that are no groups (see aside.lua) get their times anew from the next pick.
     if string.byte(group) ~= 0 and tonumber(native('ZSCORE', base .. 'fair:park', group) or 0) ~= due then
       moved = moved + 1

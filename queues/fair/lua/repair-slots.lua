@@ -32,4 +32,4 @@ if native('EXISTS', base .. 'delayed') == 1 then
   native('HSET', base .. 'meta', 'fair:delayed', '1')
 end
 local gone, adopted = gates().repair(base, active)
-return { released + gone, limits().adopt(base, '*') + adopted, (now < last or ARGV[2] == '0') and 2 or 1 }
+return { released + gone, parking().adopt(base, '*') + adopted, (now < last or ARGV[2] == '0') and 2 or 1 }

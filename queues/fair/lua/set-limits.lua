@@ -47,11 +47,11 @@ end
 
 local queues = native('HKEYS', KEYS[2])
 for _, queue in ipairs(queues) do
-  limits().adopt(prefix .. queue .. ':', group)
+  parking().adopt(prefix .. queue .. ':', group)
 end
 if group ~= '*' then
   for _, queue in ipairs(queues) do
-    limits().settle(prefix .. queue .. ':', group)
+    parking().settle(prefix .. queue .. ':', group)
   end
 end
 return queues

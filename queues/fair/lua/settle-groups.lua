@@ -6,9 +6,9 @@
   Cost: about 6 calls for each group, some for each active job without a slot. Returns the next cursor, 0 at the end. As any scan it may meet a group twice.
 ]]
 -- Jobs may have started since without a slot, in groups that were not known to be limited.
-limits().adopt(ARGV[1], '*')
+parking().adopt(ARGV[1], '*')
 local reply = native('HSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #reply[2], 2 do
-  limits().settle(ARGV[1], reply[2][i])
+  parking().settle(ARGV[1], reply[2][i])
 end
 return reply[1]

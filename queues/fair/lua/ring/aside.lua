@@ -133,7 +133,7 @@ local function admit(gated, member, tag, head, read)
       local owed = flags % 2 == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
       leaveRing(base, group, member, tag + owed)
       if flags > '1' then
-        limits().left(base, group)
+        parking().left(base, group)
       end
     end
     return nil
@@ -192,7 +192,7 @@ local function unlist(gated, task, use, due)
     native('HSET', use.key, 'held', '1')
   end
   native('PERSIST', use.key)
-  limits().announcePark(base)
+  parking().announcePark(base)
 end
 
 -- The limits of a group may have changed: all its jobs that are set aside in a queue are listed again.
@@ -206,7 +206,7 @@ local function relist(base, group)
     end
   end
   native('HDEL', prefix .. ':fair:state:' .. group, 'a:' .. queue)
-  limits().announcePark(base)
+  parking().announcePark(base)
   wake(base)
 end
 
@@ -214,7 +214,7 @@ end
 local function settle(base, name)
   if name == TIMER then
     native('ZREM', base .. 'fair:park', TIMER)
-    limits().announcePark(base)
+    parking().announcePark(base)
     wake(base)
     return
   end
@@ -253,12 +253,12 @@ local function serve(gated, best, use, inRing, read)
   end
   local count = countTaken(base, head[2])
   forget(base, name, head[1])
-  limits().charge(use, costOf(options))
+  parking().charge(use, costOf(options))
   local due, slot
   if use.limited then
     due, slot = limits().occupy(use, head[1], native('EXISTS', base .. QUEUE .. group) == 1, doomed)
     if due then
-      limits().settle(base, group)
+      parking().settle(base, group)
     end
   end
   if nothingWaits(base) then

@@ -49,7 +49,7 @@ local function enterRing(base, group)
   local found = native('HMGET', prefix .. ':fair:limits', group, '*')
   local weight = found[1] or found[2] or '1'
   if string.byte(weight) == 123 then -- {
-    return limits().arrive(base, group)
+    return parking().arrive(base, group)
   end
   local activation, tell = enterAt(base, group, weight, 0)
   if activation == 1 and native('HSET', prefix .. ':fair:queues', queue, '1') == 1 then

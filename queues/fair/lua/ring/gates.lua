@@ -97,7 +97,7 @@ end
 -- Has workers look again at a time, whatever else there is to wait for.
 local function wakeAt(base, due)
   if native('ZADD', base .. 'fair:park', 'LT', 'CH', inWords(due), TIMER) == 1 then
-    limits().announcePark(base)
+    parking().announcePark(base)
     native('ZADD', base .. 'marker', 'LT', inWords(math.ceil(due / 1000)), '1')
   end
 end

@@ -59,7 +59,7 @@ local function pick(base, read, gated)
       end
       local othersLeft = leaveRing(base, group, member, nextTag + owed, more and due)
       if more then
-        limits().announcePark(base)
+        parking().announcePark(base)
       end
       if gated and gated.aside and not othersLeft then
         gates().keepTime(base, group, weight, tag, nextTag + owed)
@@ -71,7 +71,7 @@ local function pick(base, read, gated)
     if head ~= nil then
       leaveRing(base, group, member, tag, due)
       if use then
-        limits().settle(base, group)
+        parking().settle(base, group)
       end
     end
   end

@@ -44,15 +44,15 @@ local function take(base, group, jobId)
     if member == '' then
       native('ZREM', base .. 'fair:park', group)
       leaveRing(base, group, member, -1)
-      limits().left(base, group)
-      limits().announcePark(base)
+      parking().left(base, group)
+      parking().announcePark(base)
     else
       local tag = tonumber(native('ZSCORE', base .. 'fair:ring', member))
       local activation, weight, flags, start = string.match(member, OF_MEMBER)
       local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
       leaveRing(base, group, member, tag + owed)
       if flags > '1' then
-        limits().left(base, group)
+        parking().left(base, group)
       end
     end
   end

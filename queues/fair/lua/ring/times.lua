@@ -24,7 +24,7 @@ end
 local function nextStart(base, timestamp, delayed)
   local due = delayed and delayed / 0x1000
   if native('EXISTS', base .. 'fair:park') == 1 then
-    return limits().nextDue(base, timestamp, due)
+    return parking().nextDue(base, timestamp, due)
   end
   return due
 end

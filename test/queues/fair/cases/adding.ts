@@ -157,7 +157,7 @@ export const adding: Record<string, Case> = {
     );
     const dueAt = Date.now() + 2;
     await eventually('all are due', () => Date.now() > dueAt);
-    return { first: await lab.pickAll('q', 30), counts: await queue.getJobCounts() };
+    return { first: await lab.pickAll('q', 65), counts: await queue.getJobCounts() };
   },
 
   'deduplication: simple, with ttl, extended, replaced': async (lab) => {

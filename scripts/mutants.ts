@@ -17,6 +17,9 @@ const found = 'test/queues/fair/found';
 const charges = 'test/queues/fair/charges';
 const room = 'test/queues/tenants/room';
 const arbiter = 'test/workers/runtime/arbiter';
+const gateWalk = 'test/queues/fair/gates.property';
+const gates = 'test/queues/fair/gates.test';
+const balancing = 'test/queues/overall';
 
 export const mutants: readonly Mutant[] = [
   // Shares
@@ -340,6 +343,58 @@ export const mutants: readonly Mutant[] = [
     from: 'atStarts and fields[atStarts + 1] + 1 or 1',
     to: '1',
     tests: twins,
+  },
+  // Limits of queues and tasks
+  {
+    file: `${ring}/gates.lua`,
+    from: 'if gate.m and run >= gate.m then',
+    to: 'if gate.m and run > gate.m then',
+    tests: gateWalk,
+  },
+  { file: `${ring}/gates.lua`, from: '    spend(gate)\n', to: '', tests: gateWalk },
+  {
+    file: `${ring}/gates.lua`,
+    from: '  wakeTask(prefix, task)\n  return true',
+    to: '  return true',
+    tests: gateWalk,
+  },
+  { file: `${ring}/aside.lua`, from: 'if first ~= head then', to: 'if false then', tests: gateWalk },
+  {
+    file: `${ring}/aside.lua`,
+    from: 'if not best or (ringTag and best.tag > ringTag) then',
+    to: 'if not best then',
+    tests: gates,
+  },
+  { file: `${ring}/aside.lua`, from: 'parking().charge(use, costOf(options))', to: '', tests: gates },
+  {
+    file: `${ring}/aside.lua`,
+    from: "native('HSET', base .. 'fair:n', 'v', inWords(tag))",
+    to: 'local _ = tag',
+    tests: gates,
+  },
+  {
+    file: `${ring}/parking.lua`,
+    from: 'for _, queue in ipairs(asides) do',
+    to: 'for _, queue in ipairs({}) do',
+    tests: gateWalk,
+  },
+  {
+    file: 'queues/overall/balance.ts',
+    from: 'return Math.max(part?.m ?? 0, part?.run ?? 0);',
+    to: 'return part?.m ?? 0;',
+    tests: balancing,
+  },
+  {
+    file: 'queues/overall/balance.ts',
+    from: 'return isOverrun ? Math.min(kept(i), part?.run ?? 0) : kept(i);',
+    to: 'return kept(i);',
+    tests: balancing,
+  },
+  {
+    file: 'queues/fair/lua/change-gates.lua',
+    from: 'surplus[field] = math.max(0, had - gate.a)',
+    to: 'surplus[field] = 0',
+    tests: balancing,
   },
   // Workers
   {

@@ -62,10 +62,9 @@ async function changeAll(
   known: readonly GateState[][] | null = null,
 ): Promise<GateState[][] | null> {
   const states = await Promise.all(
-    shards.map((shard, i) => {
+    shards.map(async (shard, i) => {
       const own = changes(i);
-      const before = known?.[i];
-      return before !== undefined && own.length === 0 ? before : shard.changeGates(own, fence);
+      return (own.length === 0 ? known?.[i] : undefined) ?? (await shard.changeGates(own, fence));
     }),
   );
   return states.every((each) => each !== null) ? states : null;

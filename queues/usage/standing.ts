@@ -28,7 +28,9 @@ export async function standingOf(topology: Topology, tenant: string): Promise<St
   return {
     queues: queuesOf(all),
     blockedBy: blockedBy(all),
-    runnable: all.some(({ counts, gates }) => counts.waiting > counts.blocked + counts.aside && gates.size === 0),
+    runnable: all.some(
+      ({ counts, gates }) => counts.waiting > counts.blocked + counts.aside && gates.size === 0,
+    ),
   };
 }
 
@@ -60,7 +62,9 @@ function blockedBy(all: readonly InQueue[]): Usage['blockedBy'] {
     tenant_rate: heldBy('tenant_rate'),
     key: sum(({ counts }) => counts.blocked),
     queue_paused: heldBy('queue_paused'),
-    queue_concurrency: sum(({ gates, counts }) => (gates.has('queue_concurrency') ? counts.waiting : counts.aside)),
+    queue_concurrency: sum(({ gates, counts }) =>
+      gates.has('queue_concurrency') ? counts.waiting : counts.aside,
+    ),
     delayed: sum(({ counts }) => counts.delayed),
   };
 }

@@ -56,15 +56,9 @@ const tenantFields = {
   maxRunning: MaxRunning.default(null),
   rate: Rate.nullable().default(null),
   chargeRunMs: ChargeRunMs.default(null),
-  maxWaiting: z
-    .int()
-    .min(0)
-    .max(100_000_000)
-    .nullable()
-    .default(null)
-    .meta({
-      description: 'Jobs that may wait or be delayed over all queues; more are refused. null = no limit.',
-    }),
+  maxWaiting: z.int().min(0).max(100_000_000).nullable().default(null).meta({
+    description: 'Jobs that may wait or be delayed over all queues; more are refused. null = no limit.',
+  }),
   paused: z.boolean().default(false).meta({ description: 'Whether none of its jobs may start.' }),
   queues: z
     .preprocess(refuseProto<z.input<typeof LimitsByQueue>>, LimitsByQueue)

@@ -1,5 +1,5 @@
 --[[
-  claimNext: the lean twin of BullMQ's "fetch the next job", for a queue without global limits.
+  claimNext: the lean twin of BullMQ's "fetch the next job", for a queue without a global rate.
 
   Gives the next job under fair shares to a worker: active list, lock, `active` event, processedOn, ats, pb.
   It does what BullMQ's prepareJobForProcessing does, with two differences a worker cannot see: the marker is left

@@ -1,6 +1,6 @@
 --[[
   complete: a lean moveToFinished for the plain case: completed, no parent, no children, no deduplication key, no metrics,
-  kept for good or removed at once, in a queue without global limits and with no delayed job due. For everything else
+  kept for good or removed at once, in a queue without a global rate and with no delayed job due. For everything else
   it returns -200 (for the queue), -201 (for the job) or -202 (for jobs that are due), and the caller runs BullMQ's own
   script; nothing has been written then.
 
@@ -99,7 +99,8 @@ if ARGV[6] == '1' then
   if due then
     return { 0, 0, 0, due }
   end
-elseif (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)) and not meta[1] and native('EXISTS', base .. 'fair:idx') == 1 then
+elseif (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)) and not meta[1]
+  and native('EXISTS', base .. 'fair:idx') == 1 then
   -- What kept others from starting may be over.
   native('ZADD', base .. 'marker', '0', '0')
 end

@@ -1,5 +1,5 @@
 --[[
-  start: a lean moveToActive for a queue without global limits and with no delayed job due. For everything else it returns
+  start: a lean moveToActive for a queue without a global rate of BullMQ's and with no delayed job due. For everything else it returns
   -200, or -202 when delayed jobs are due, and the caller runs BullMQ's own script; nothing has been written then.
 
   KEYS[1] <base>

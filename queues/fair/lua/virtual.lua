@@ -475,8 +475,7 @@ local shadow = (function()
     if added == 1 then
       native('HSET', base .. 'meta', 'fair:delayed', '1')
       if native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1') == 1 then
-        local prefix, queue = string.match(base, OF_QUEUE)
-        native('HSET', prefix .. ':fair:queues', queue, '1')
+        registerQueue(base)
       end
     end
     return added

@@ -17,11 +17,11 @@ export function overallLimitRoutes(deps: RouteDeps): Route[] {
 function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
   const { one, operation, param } = KINDS[kind];
   const path = `/v1/${kind}/{name}`;
-  const common = { tag: kind, access: 'admin' as const };
+  const forAdmin = { tag: kind, access: 'admin' as const };
   const params = { name: param };
 
   const list = defineRoute({
-    ...common,
+    ...forAdmin,
     method: 'get',
     path: `/v1/${kind}`,
     operationId: `list${operation}s`,
@@ -35,7 +35,7 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
   });
 
   const get = defineRoute({
-    ...common,
+    ...forAdmin,
     method: 'get',
     path,
     operationId: `get${operation}`,
@@ -49,7 +49,7 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
   });
 
   const put = defineRoute({
-    ...common,
+    ...forAdmin,
     method: 'put',
     path,
     operationId: `put${operation}`,
@@ -64,7 +64,7 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
   });
 
   const remove = defineRoute({
-    ...common,
+    ...forAdmin,
     method: 'delete',
     path,
     operationId: `delete${operation}`,

@@ -207,8 +207,11 @@ test('a queue that is new in a prefix is under the gates of tasks from its first
     await lab.backend(one).setGroupLimits('limited', { maxRunning: 5 });
     await one.add('video', {}, inGroup('plain'));
     await two.add('video', {}, inGroup('limited'));
-    const started = [await take(lab.hand('one')), await take(lab.hand('two'))];
-    expect(started.filter(Boolean)).toHaveLength(1);
+    const third = lab.queue('three');
+    const later = await third.add('video', {}, inGroup('plain', { delay: 3_600_000 }));
+    await later.promote();
+    const started = [await take(lab.hand('three')), await take(lab.hand('one')), await take(lab.hand('two'))];
+    expect(started.map(Boolean)).toEqual([true, false, false]);
   });
 });
 

@@ -32,7 +32,7 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
     weight: 6,
     arbitrary: fc.record({ op: fc.constant('balance'), diesAfter: fc.option(fc.nat(5), { freq: 2 }) }),
   },
-) as fc.Arbitrary<Operation>;
+);
 
 class Died extends Error {}
 
@@ -95,7 +95,7 @@ class Walk {
   }
 
   async #start(shard: number): Promise<void> {
-    const job = (await this.#workers[shard]?.getNextJob('t', { block: false })) as Job | undefined;
+    const job = await this.#workers[shard]?.getNextJob('t', { block: false });
     if (!job) return;
     this.#running[shard]?.push(job);
     expect(this.#total()).toBeLessThanOrEqual(this.#bound);

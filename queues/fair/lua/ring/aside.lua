@@ -268,6 +268,14 @@ local function serve(gated, best, use, inRing, read)
   return head[1], count, slot
 end
 
+-- Whether a group has a job in its queue that is before the first of those of a task that are set aside: one that came
+-- back, or is more urgent.
+local function isBehind(base, task, group)
+  local queued = native('ZRANGE', base .. QUEUE .. group, '0', '0', 'WITHSCORES')
+  local aside = queued[1] and native('ZRANGE', base .. QUEUE .. asideOf(task, group), '0', '0', 'WITHSCORES')
+  return aside and aside[1] and tonumber(queued[2]) < tonumber(aside[2])
+end
+
 -- The next job among those that are set aside, when it is before the lowest of the ring; `ringTag` is nil when nobody is
 -- there. Returns what `pick` returns, nil when it is the ring's turn.
 local function pickAside(gated, ringTag, read)
@@ -282,6 +290,9 @@ local function pickAside(gated, ringTag, read)
     local due = limits().dueOf(use)
     if due then
       unlist(gated, best.task, use, due)
+    elseif ringTag and isBehind(base, best.task, best.group) then
+      -- Its group is in the ring, at the same tag.
+      return nil
     else
       local jobId, count, slot = serve(gated, best, use, ringTag, read)
       if jobId then

@@ -1,13 +1,14 @@
 --[[
   The ring: which group's job runs next. Its functions stand in enter.lua, pick.lua, take.lua and, for groups with
-  limits, limits.lua.
+  limits, limits.lua; what whole queues and tasks may do over all groups in gates.lua and aside.lua.
 
   Start-time fair queueing (Goyal, Vin, Cheng 1996). A group whose head job may run now is a member of `ring`; its score
   is the virtual start tag of that job, and the lowest tag is served. Serving moves the tag on by UNIT / weight (whole
   numbers: they are read and written on every pick). Virtual time is the lowest tag in the ring.
 
   Invariants
-    a waiting job is in its group's queue, or blocked by others of its key (see keys.lua);
+    a waiting job is in its group's queue, or blocked by others of its key (see keys.lua), or set aside for its task (see
+    aside.lua): then it is in the queue of something that is no group, but is treated as a parked one;
     a group's queue is not empty if and only if it is in `idx`; then it is either in `ring` or in `park`;
     it is in `ring` if and only if none of its limits forbids its next job; in `park` it is in nobody's way;
     `idx` holds exactly one member string for each group in the ring, and '' for each in `park`;

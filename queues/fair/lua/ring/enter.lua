@@ -5,6 +5,14 @@ local function rescaled(tag, now, old, weight)
   return tag > now and now + math.floor((tag - now) * old / weight) or tag
 end
 
+-- A queue has something for the first time, as far as is known; from now on it is among those of the prefix.
+local function registerQueue(base)
+  local prefix, queue = string.match(base, OF_QUEUE)
+  if native('HSET', prefix .. ':fair:queues', queue, '1') == 1 then
+    gates().mark(base)
+  end
+end
+
 -- Where a group left off, by the weight it has now; 0 when nobody remembers.
 local function finishOf(base, group, weight, now)
   local found = native('ZMSCORE', base .. 'fair:fin', 'f' .. group, 'w' .. group)
@@ -45,15 +53,15 @@ end
 
 -- A group has its first waiting job. Returns whether it may run now, and whether workers are to be told.
 local function enterRing(base, group)
-  local prefix, queue = string.match(base, OF_QUEUE)
+  local prefix = string.match(base, OF_QUEUE)
   local found = native('HMGET', prefix .. ':fair:limits', group, '*')
   local weight = found[1] or found[2] or '1'
   if string.byte(weight) == 123 then -- {
     return parking().arrive(base, group)
   end
   local activation, tell = enterAt(base, group, weight, 0)
-  if activation == 1 and native('HSET', prefix .. ':fair:queues', queue, '1') == 1 then
-    gates().mark(base)
+  if activation == 1 then
+    registerQueue(base)
   end
   return true, tell
 end

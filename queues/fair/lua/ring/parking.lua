@@ -68,8 +68,8 @@ end
 
 local function enter(use)
   local activation, tell = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
-  if activation == 1 and native('HSET', use.prefix .. ':fair:queues', use.queue, '1') == 1 then
-    gates().mark(use.base)
+  if activation == 1 then
+    registerQueue(use.base)
   end
   return tell
 end
@@ -104,9 +104,7 @@ local function arrive(base, group)
   if use.limited then
     waitsHere(use, due)
   end
-  if native('HSET', use.prefix .. ':fair:queues', use.queue, '1') == 1 then
-    gates().mark(base)
-  end
+  registerQueue(base)
   if due then
     parkNow(use, due)
     return false

@@ -105,11 +105,6 @@ test('a queue never runs more than it may over four shards, also when a worker i
     expect(target.hits.filter((hit) => hit.path === path)).toHaveLength(lost.includes(id) ? 2 : 1);
   }
   expect(target.peak()).toBe(3);
-  // It came round to every shard, though there are more of these than it may run jobs.
-  for (const tenant of tenants) {
-    const own = target.hits.slice(0, 100).filter((hit) => hit.path.startsWith(`/${tenant}/`));
-    expect(own.length).toBeGreaterThan(5);
-  }
 }, 180_000);
 
 test('a task never runs more than it may over its queues and shards, and others of the tenant go on', async () => {

@@ -18,7 +18,7 @@ local function forgetQueue(base)
   end
   local prefix, queue = string.match(base, OF_QUEUE)
   for _, task in ipairs(native('HKEYS', base .. 'fair:at')) do
-    native('UNLINK', base .. 'fair:as::' .. task)
+    native('UNLINK', base .. 'fair:as::' .. task, base .. 'fair:af::' .. task)
     native('SREM', prefix .. ':fair:aside:' .. task, queue)
   end
   -- Should it come back, it is a new one, which is not known yet to have gates.

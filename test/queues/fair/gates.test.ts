@@ -80,6 +80,50 @@ describe('a task that may run one job', () => {
     }
   });
 
+  test('does so beside a group that has one job at a time, and so leaves the ring empty each time', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      await lab.backend(queue).setGroupLimits('heavy', { weight: 3 });
+      await limit(lab, 't', 'video', 0);
+      await fill(queue, 'video', 'heavy', 100);
+      await fill(queue, 'video', 'light', 100);
+      while ((await lab.redis.del(`${lab.prefix}:q:marker`)) > 0) expect(await take(worker)).toBeUndefined();
+      await limit(lab, 't', 'video', 1);
+      const groups: string[] = [];
+      for (let i = 0; i < 100; i += 1) {
+        if (groups.at(-1) === 'single' || i === 0) await fill(queue, 'echo', 'single', 1);
+        groups.push(...(await served(worker, 1)));
+      }
+      const [heavy, light] = [countOf(groups, 'heavy'), countOf(groups, 'light')];
+      expect(Math.abs(heavy - 3 * light)).toBeLessThanOrEqual(4);
+      expect(Math.abs(countOf(groups, 'single') - light)).toBeLessThanOrEqual(3);
+    });
+  });
+
+  test('does so when its jobs take long and others run many meanwhile', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      await lab.backend(queue).setGroupLimits('heavy', { weight: 3 });
+      await limit(lab, 't', 'video', 0);
+      await fill(queue, 'video', 'heavy', 60);
+      await fill(queue, 'video', 'light', 60);
+      while ((await lab.redis.del(`${lab.prefix}:q:marker`)) > 0) expect(await take(worker)).toBeUndefined();
+      await limit(lab, 't', 'video', 1);
+      await fill(queue, 'echo', 'other', 400);
+      const groups: string[] = [];
+      while (groups.length < 40) {
+        const job = await take(worker);
+        if (job?.name === 'video') {
+          groups.push((job.opts as FairJobsOptions).group?.id ?? '');
+          // Virtual time goes on by much more than a job of a video's group costs.
+          expect(new Set(await served(worker, 8))).toEqual(new Set(['other']));
+        }
+        await job?.moveToCompleted('', 't', false);
+      }
+      expect(Math.abs(countOf(groups, 'heavy') - 30)).toBeLessThanOrEqual(2);
+    });
+  });
+
   test('is no advantage to a group: it pays for jobs that were set aside as for others', async () => {
     await inLab('fair', async (lab) => {
       const [queue, worker] = [lab.queue(), lab.hand()];
@@ -166,6 +210,28 @@ describe('a job that is set aside', () => {
     });
   });
 
+  test('starts before later ones of its task and group, also when it is the turn of one of those', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      const add = (name: string, id: string, jobId: string, priority: number): Promise<Job> =>
+        queue.add(name, {}, { ...inGroup(id, { priority }), jobId });
+      await limit(lab, 't', 'video', 0);
+      await add('video', 'a', 'a-first', 5);
+      await add('video', 'b', 'b-first', 5);
+      expect(await take(worker)).toBeUndefined();
+      // Group a would be next, but its own next job is another one; group b comes to its turn with a later one.
+      await add('video', 'b', 'b-later', 9);
+      await add('echo', 'a', 'a-urgent', 1);
+      await limit(lab, 't', 'video', 1);
+      expect((await take(worker))?.id).toBe('b-first');
+      expect((await take(worker))?.id).toBe('a-urgent');
+      expect(await take(worker)).toBeUndefined();
+      expect(await lab.redis.hkeys(`${lab.prefix}:q:fair:aj`)).toEqual(
+        expect.arrayContaining(['a-first', 'b-later']),
+      );
+    });
+  });
+
   test('goes with the queue, of which nothing is left', async () => {
     await inLab('fair', async (lab) => {
       const { queue } = await setAside(lab, () => inGroup('a'));
@@ -216,6 +282,40 @@ test('a queue that is new in a prefix is under the gates of tasks from its first
 });
 
 describe('workers', () => {
+  test('of every queue in which jobs are set aside hear of one of their task that has ended', async () => {
+    await inLab('fair', async (lab) => {
+      await limit(lab, 't', 'video', 1);
+      const names = ['one', 'two'];
+      for (const name of names) await fill(lab.queue(name), 'video', 'a', 2);
+      const [one, two] = [lab.hand('one'), lab.hand('two')];
+      const job = await take(one);
+      expect([await take(one), await take(two)]).toEqual([undefined, undefined]);
+      const markers = names.map((name) => `${lab.prefix}:${name}:marker`);
+      await lab.redis.del(...markers);
+      await job?.moveToCompleted('', 't', false);
+      expect(await Promise.all(markers.map((marker) => lab.redis.zscore(marker, '0')))).toEqual(['0', '0']);
+    });
+  });
+
+  test('hear of a slot of a group that comes free, for what of it is set aside', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      await lab.backend(queue).setGroupLimits('narrow', { maxRunning: 1 });
+      await limit(lab, 't', 'video', 0);
+      await fill(queue, 'video', 'narrow', 1);
+      expect(await take(worker)).toBeUndefined();
+      await fill(queue, 'echo', 'narrow', 1);
+      const job = await take(worker);
+      await limit(lab, 't', 'video', 1);
+      // The task may run it, its group may not.
+      expect([job?.name, await take(worker)]).toEqual(['echo', undefined]);
+      await lab.redis.del(`${lab.prefix}:q:marker`);
+      await job?.moveToCompleted('', 't', false);
+      expect(await lab.redis.zscore(`${lab.prefix}:q:marker`, '0')).toBe('0');
+      expect((await take(worker))?.name).toBe('video');
+    });
+  });
+
   test.each(['q', 't'] as const)('keep a rate that they are told of by time alone: %s', async (kind) => {
     await inLab('fair', async (lab) => {
       const queue = lab.queue();

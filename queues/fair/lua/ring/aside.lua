@@ -5,9 +5,10 @@
   a further group: <name> is "\0a<length of task>:<task><group>", in `idx` and `park`, where nobody serves it. What a set
   aside job costs is its group's, when it starts. It keeps its place, its key and its limits, and takes nothing meanwhile.
 
-  When a gate is open, each pick compares the lowest tag of the groups that are listed for its task with that of the
-  ring, and serves the lower one. The tag of a group is that which it has, or would have, in the ring. In the list it is
-  as it was some time ago; tags never fall, so the lowest is the first whose tag is what it is said to be.
+  When a gate is open, each pick serves the first of the groups that are listed for its task whose turn it is: whose tag, which
+  it has, or would have, in the ring, is not above the ring's lowest. The list is a start-time fair queue of its own: each
+  job that a group had from it moves the group on by cost / weight. While a gate is closed virtual time goes past all of its
+  groups, and makes them equal in the ring; by the list they share the gate by their weights all the same.
 
   A listed group whose own limits forbid its next job is not listed any more; its queue is in `park` until a time, or
   HELD until an event, of which the field a:<queue> in state:<group> tells limits.lua.
@@ -20,7 +21,8 @@
     aj          HASH  job id -> name
     at          HASH  task -> its jobs that are set aside
     ag          HASH  group -> its jobs that are set aside
-    as::<task>  ZSET  group with such jobs, which its limits do not forbid as far as is known -> its tag, or a lower one
+    as::<task>  ZSET  group with such jobs, which its limits do not forbid as far as is known -> its tag in this list
+    af::<task>  ZSET  group that left the list -> the tag it had then, while others have such jobs
   In `meta`: fair:aside, while there are any.
 ]]
 
@@ -46,6 +48,24 @@ local function tagOf(base, group, floor)
   return math.max(floor, tonumber(native('ZSCORE', base .. 'fair:fin', 'f' .. group) or 0))
 end
 
+-- Lists a group for a task: where it left off, or at the present, as in the ring.
+local function list(base, task, group)
+  local listKey, left = base .. 'fair:as::' .. task, base .. 'fair:af::' .. task
+  local lowest = tonumber(native('ZRANGE', listKey, '0', '0', 'WITHSCORES')[2] or nil) or 0
+  native('ZADD', listKey, 'NX', math.max(lowest, tonumber(native('ZSCORE', left, group) or 0)), group)
+  native('ZREM', left, group)
+end
+
+-- Takes a group off the list of a task.
+local function unlist(base, task, group)
+  local listKey = base .. 'fair:as::' .. task
+  local tag = native('ZSCORE', listKey, group)
+  if tag then
+    native('ZREM', listKey, group)
+    native('ZADD', base .. 'fair:af::' .. task, tag, group)
+  end
+end
+
 -- Sets a job aside that was taken from its group's queue, which had this tag.
 local function setAside(gated, task, group, head, tag)
   local base, name = gated.base, asideOf(task, group)
@@ -55,11 +75,12 @@ local function setAside(gated, task, group, head, tag)
   if native('HINCRBY', base .. 'fair:at', task, '1') == 1 then
     native('SADD', gated.prefix .. ':fair:aside:' .. task, gated.queue)
     native('HSET', base .. 'meta', 'fair:aside', '1')
+    native('HSET', base .. 'fair:n', 'v', inWords(tag))
     gated.aside = true
   end
   if native('HSETNX', base .. 'fair:idx', name, '') == 1 then
     native('ZADD', base .. 'fair:park', HELD, name)
-    native('ZADD', base .. 'fair:as::' .. task, tag, group)
+    list(base, task, group)
   end
 end
 
@@ -70,7 +91,7 @@ local function forget(base, name, jobId)
   if native('EXISTS', base .. QUEUE .. name) == 0 then
     native('HDEL', base .. 'fair:idx', name)
     native('ZREM', base .. 'fair:park', name)
-    native('ZREM', base .. 'fair:as::' .. task, group)
+    unlist(base, task, group)
   end
   if native('HINCRBY', base .. 'fair:ag', group, '-1') <= 0 then
     native('HDEL', base .. 'fair:ag', group)
@@ -78,6 +99,7 @@ local function forget(base, name, jobId)
   if native('HINCRBY', base .. 'fair:at', task, '-1') <= 0 then
     local prefix, queue = string.match(base, OF_QUEUE)
     native('HDEL', base .. 'fair:at', task)
+    native('UNLINK', base .. 'fair:af::' .. task)
     native('SREM', prefix .. ':fair:aside:' .. task, queue)
     if native('EXISTS', base .. 'fair:at') == 0 then
       native('HDEL', base .. 'meta', 'fair:aside')
@@ -148,32 +170,22 @@ local function admit(gated, member, tag, head, read)
   return head, options, doomed
 end
 
--- The listed group of a task with the lowest tag, and that; nil when none is listed.
-local function lowestOf(base, task, floor)
-  local list, group, tag = base .. 'fair:as::' .. task, nil, nil
-  for _ = 1, 8 do
-    local listed = native('ZRANGE', list, '0', '1', 'WITHSCORES')
-    if not listed[1] then
-      return nil
+-- The first listed group of a task whose turn it is: its tag is not above the ring's lowest. Returns it and its tag.
+local function nextOf(base, task, floor, ringTag)
+  for _, group in ipairs(native('ZRANGE', base .. 'fair:as::' .. task, '0', '7')) do
+    local tag = tagOf(base, group, floor)
+    if not ringTag or tag <= ringTag then
+      return group, tag
     end
-    local its = tagOf(base, listed[1], floor)
-    if not tag or its < tag then
-      group, tag = listed[1], its
-    end
-    if not listed[4] or its <= math.max(tonumber(listed[4]), floor) then
-      break
-    end
-    native('ZADD', list, 'XX', its, listed[1])
   end
-  return group, tag
 end
 
 -- Among all tasks whose gates are open.
-local function lowestAside(gated, floor)
+local function lowestAside(gated, floor, ringTag)
   local best
   for _, task in ipairs(native('HKEYS', gated.base .. 'fair:at')) do
     if not dueOfTask(gated, task) then
-      local group, tag = lowestOf(gated.base, task, floor)
+      local group, tag = nextOf(gated.base, task, floor, ringTag)
       if group and not (best and best.tag <= tag) then
         best = { task = task, group = group, tag = tag }
       end
@@ -183,9 +195,9 @@ local function lowestAside(gated, floor)
 end
 
 -- The limits of a group forbid its next job: its jobs of a task are out of the way until they do not.
-local function unlist(gated, task, use, due)
+local function hold(gated, task, use, due)
   local base = gated.base
-  native('ZREM', base .. 'fair:as::' .. task, use.group)
+  unlist(base, task, use.group)
   native('ZADD', base .. 'fair:park', due, asideOf(task, use.group))
   native('HSET', use.key, 'a:' .. gated.queue, '1')
   if due >= HELD then
@@ -201,7 +213,7 @@ local function relist(base, group)
   for _, task in ipairs(native('HKEYS', base .. 'fair:at')) do
     local name = asideOf(task, group)
     if native('HEXISTS', base .. 'fair:idx', name) == 1 then
-      native('ZADD', base .. 'fair:as::' .. task, 'NX', '0', group)
+      list(base, task, group)
       native('ZADD', base .. 'fair:park', HELD, name)
     end
   end
@@ -225,21 +237,30 @@ local function settle(base, name)
     -- Its queue was lost (a deleted key).
     native('ZREM', base .. 'fair:park', name)
     native('HDEL', base .. 'fair:idx', name)
-    native('ZREM', base .. 'fair:as::' .. task, group)
+    unlist(base, task, group)
   end
 end
 
--- The ring is empty since this group was served at `tag`, and others go on behind its back: virtual time is where they are,
--- and not yet where the group is done.
-local function keepTime(base, group, weight, tag, finish)
+-- A group that is not in the ring has been served: where it is when it comes back. The ring remembers that only of groups
+-- beyond its lowest tag, and those with jobs that are set aside may be behind that.
+local function remember(base, group, weight, finish)
   if not nothingWaits(base) then
-    native('HSET', base .. 'fair:n', 'v', inWords(tag))
     native('ZADD', base .. 'fair:fin', finish, 'f' .. group, -weight, 'w' .. group)
   end
 end
 
+-- A group pays for a job of its that was set aside, and that it had at this tag.
+local function pay(use, tag, units)
+  local member = native('HGET', use.base .. 'fair:idx', use.group)
+  if member and member ~= '' then
+    parking().charge(use, units)
+  else
+    remember(use.base, use.group, use.weight, tag + math.floor(units * UNIT / use.weight))
+  end
+end
+
 -- Starts the first job that a group has set aside of a task. Returns what `pick` returns; nil when its queue was lost.
-local function serve(gated, best, use, inRing, read)
+local function serve(gated, best, use, read)
   local base, group, name = gated.base, best.group, asideOf(best.task, best.group)
   local head = native('ZPOPMIN', base .. QUEUE .. name)
   if not head[1] then
@@ -248,12 +269,11 @@ local function serve(gated, best, use, inRing, read)
   end
   local options, doomed = read(base .. head[1])
   gated.task, gated.free = best.task, doomed
-  if not inRing then
-    native('HSET', base .. 'fair:n', 'v', inWords(best.tag))
-  end
+  native('HSET', base .. 'fair:n', 'v', inWords(best.tag))
+  native('ZINCRBY', base .. 'fair:as::' .. best.task, math.floor(costOf(options) * UNIT / use.weight), group)
   local count = countTaken(base, head[2])
   forget(base, name, head[1])
-  parking().charge(use, costOf(options))
+  pay(use, best.tag, costOf(options))
   local due, slot
   if use.limited then
     due, slot = limits().occupy(use, head[1], native('EXISTS', base .. QUEUE .. group) == 1, doomed)
@@ -280,21 +300,21 @@ end
 -- there. Returns what `pick` returns, nil when it is the ring's turn.
 local function pickAside(gated, ringTag, read)
   local base = gated.base
-  local floor = ringTag or tonumber(native('HGET', base .. 'fair:n', 'v') or 0)
+  local floor = math.min(tonumber(native('HGET', base .. 'fair:n', 'v') or 0), ringTag or math.huge)
   for _ = 1, 8 do
-    local best = lowestAside(gated, floor)
-    if not best or (ringTag and best.tag > ringTag) then
+    local best = lowestAside(gated, floor, ringTag)
+    if not best then
       return nil
     end
     local use = limits().useOf(base, best.group)
     local due = limits().dueOf(use)
     if due then
-      unlist(gated, best.task, use, due)
+      hold(gated, best.task, use, due)
     elseif ringTag and isBehind(base, best.task, best.group) then
       -- Its group is in the ring, at the same tag.
       return nil
     else
-      local jobId, count, slot = serve(gated, best, use, ringTag, read)
+      local jobId, count, slot = serve(gated, best, use, read)
       if jobId then
         return jobId, count, slot
       end
@@ -308,6 +328,6 @@ gatesMemo = {
   open = open, pass = pass, release = release, releaseLost = releaseLost, mark = mark, adopt = adopt, repair = repair, readGate = readGate, tokensOf = tokensOf,
   paceOf = paceOf, runningOf = runningOf, wake = wake, wakeTask = wakeTask, now = now, admit = admit, pickAside = pickAside,
   takeAside = takeAside, relist = relist, settle = settle, partsOf = partsOf, dueAt = dueAt,
-  keepTime = keepTime,
+  remember = remember,
 }
 return gatesMemo

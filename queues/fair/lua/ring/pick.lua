@@ -48,6 +48,9 @@ local function pick(base, read, gated)
       end
       local nextTag = tag + charge
       local count = countTaken(base, head[2])
+      if gated and gated.aside then
+        native('HSET', base .. 'fair:n', 'v', tag)
+      end
       local more = native('EXISTS', q) == 1
       local slot
       if use then
@@ -57,15 +60,16 @@ local function pick(base, read, gated)
         native('ZADD', ring, nextTag, member)
         return head[1], count, slot
       end
-      local othersLeft = leaveRing(base, group, member, nextTag + owed, more and due)
+      local isFollowed = gated and gated.aside
+      -- Virtual time is where those are that are set aside, and not yet where this group is done.
+      local othersLeft = leaveRing(base, group, member, isFollowed and tag or nextTag + owed, more and due)
       if more then
         parking().announcePark(base)
       end
-      if gated and gated.aside and not othersLeft then
-        gates().keepTime(base, group, weight, tag, nextTag + owed)
-        return head[1], count, slot
+      if isFollowed then
+        gates().remember(base, group, weight, nextTag + owed)
       end
-      return head[1], othersLeft and count or nil, slot
+      return head[1], (othersLeft or isFollowed) and count or nil, slot
     end
     -- It is nil when the job was set aside.
     if head ~= nil then

@@ -220,3 +220,84 @@ test('a weight that is lowered counts for what a group owes that is away', async
     expect(names).not.toContain('away');
   });
 });
+
+test('virtual time goes on while every group that waits is parked', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const backend = lab.backend(queue);
+    const add = (id: string, cost: number): Promise<Job[]> =>
+      queue.addBulk(
+        Array.from({ length: 40 }, () => ({
+          ...{ name: id, data: {} },
+          opts: { group: { id, cost } } satisfies FairJobsOptions as JobsOptions,
+        })),
+      );
+    await add('dear', 5);
+    await add('plain', 1);
+    await lab.pickAll('q', 30);
+    // From here on the one is ahead of the other by four jobs, and is remembered to be.
+    while ((await take(worker))?.name !== 'dear');
+    for (const id of ['dear', 'plain']) await backend.pauseGroup(id, HOUR_MS);
+    await add('new', 1);
+    await backend.resumeGroup('dear');
+    const names = await lab.pickAll('q', 18);
+    expect(names.filter((name) => name === 'dear').length).toBeGreaterThanOrEqual(2);
+  });
+});
+
+test('a limit that a job uses up in one queue parks its group in the others, until it ends', async () => {
+  await inLab('fair', async (lab) => {
+    const [one, two] = [lab.queue('one'), lab.queue('two')];
+    await lab.backend(one).setGroupLimits('g', { maxRunning: 1 });
+    for (const queue of [one, two]) await queue.add('j', {}, inGroup('g'));
+    const job = await take(lab.hand('one'));
+    expect(await lab.redis.exists(lab.backend(two).toKey('fair:ring'))).toBe(0);
+    expect(await lab.redis.zcard(lab.backend(two).toKey('fair:park'))).toBe(1);
+    await job?.moveToCompleted(1, 't', false);
+    expect(await take(lab.hand('two'))).toBeDefined();
+  });
+});
+
+test('a finish that fetches the next job finds a group whose time has come', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.add('first', {}, inGroup('free'));
+    const first = await take(worker);
+    await lab.backend(queue).pauseGroup('g', 50);
+    await queue.add('second', {}, inGroup('g'));
+    const due = Number(await lab.redis.hget(lab.backend(queue).toKey('meta'), 'fair:due'));
+    await eventually('the pause is over', async () => {
+      const [seconds, micros] = await lab.redis.time();
+      return Number(seconds) * 1000 + Number(micros) / 1000 > due;
+    });
+    const next = (await first?.moveToCompleted(1, 't', true)) as [{ name: string }] | undefined;
+    expect(next?.[0]).toMatchObject({ name: 'second' });
+  });
+});
+
+test('a job that fails for good lets the next of its key run, and is not asked to stop any more', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.add('first', {}, keyed());
+    const first = await take(worker);
+    await queue.add('second', {}, keyed({ keyStrategy: 'cancel-running' }));
+    const cancels = lab.backend(queue).toKey('fair:cancels');
+    expect(await lab.redis.zcard(cancels)).toBe(1);
+    await first?.moveToFailed(new Error('no'), 't', false);
+    expect(await lab.redis.zcard(cancels)).toBe(0);
+    expect((await take(worker))?.name).toBe('second');
+  });
+});
+
+test('every start of a job is counted', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const { id = '' } = await queue.add('j', {}, inGroup('g', { attempts: 3 }));
+    for (const starts of [1, 2, 3]) {
+      const job = await take(worker);
+      const stored = await queue.getJob(id);
+      expect([job?.attemptsStarted, stored?.attemptsStarted]).toEqual([starts, starts]);
+      await job?.moveToFailed(new Error('again'), 't', false);
+    }
+  });
+});

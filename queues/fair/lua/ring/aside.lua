@@ -152,7 +152,7 @@ local function admit(gated, member, tag, head, read)
   if task and dueOfTask(gated, task) then
     setAside(gated, task, group, head, tag)
     if native('EXISTS', base .. QUEUE .. group) == 0 then
-      local owed = flags % 2 == 1 and tag > tonumber(start) and discountOf(activation, weight) or 0
+      local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
       leaveRing(base, group, member, tag + owed)
       if flags > '1' then
         parking().left(base, group)

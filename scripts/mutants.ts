@@ -394,7 +394,7 @@ export const mutants: readonly Mutant[] = [
     file: 'queues/fair/lua/change-gates.lua',
     from: 'surplus[field] = math.max(0, had - gate.a)',
     to: 'surplus[field] = 0',
-    tests: balancing,
+    tests: gates,
   },
   // Workers
   {

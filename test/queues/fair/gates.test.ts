@@ -394,3 +394,17 @@ test('who has no gate does not pay a call for those that others have', async () 
     await redis.stop();
   }
 });
+
+test('a gate says which starts a smaller part of its rate took from it', async () => {
+  await inLab('fair', async (lab) => {
+    const backend = lab.backend(lab.queue());
+    // A start an hour, so that none comes back meanwhile.
+    const rate = { kind: 'q', name: 'q', e: 3_600_000_000, b: 4 } as const;
+    await backend.changeGates([{ ...rate, a: 4, tokens: 4 }]);
+    const [smaller] = (await backend.changeGates([{ ...rate, a: 1 }])) ?? [];
+    expect(smaller?.tokens).toBeCloseTo(1, 2);
+    expect(smaller?.surplus).toBeCloseTo(3, 2);
+    const [wider] = (await backend.changeGates([{ ...rate, a: 4 }])) ?? [];
+    expect([wider?.surplus, Math.round(wider?.tokens ?? 0)]).toEqual([0, 1]);
+  });
+});

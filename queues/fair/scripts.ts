@@ -55,7 +55,7 @@ const limits = [
   'local limits, parking, gates',
   lazily('limits', ['ring/limits']),
   lazily('parking', ['ring/options', 'ring/enter', 'ring/parking']),
-  lazily('gates', ['ring/gates', 'ring/aside']),
+  lazily('gates', ['ring/enter', 'ring/gates', 'ring/aside']),
 ].join('\n');
 const keys = `local keys\n${lazily('keys', ['ring/options', 'ring/enter', 'ring/keys'])}`;
 const times = `local times\n${lazily('times', ['ring/times'])}`;

@@ -45,7 +45,7 @@ local function tagOf(base, group, floor)
   if member and member ~= '' then
     return tonumber(native('ZSCORE', base .. 'fair:ring', member))
   end
-  return math.max(floor, tonumber(native('ZSCORE', base .. 'fair:fin', 'f' .. group) or 0))
+  return math.max(floor, finishOf(base, group, limits().useOf(base, group).weight, floor))
 end
 
 -- Lists a group for a task: where it left off, or at the present, as in the ring.

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 
 /** Commands per write. More would save little, and let the server wait while this process still writes. */
-const AT_ONCE = 8;
+const AT_ONCE = 16;
 
 const held = new WeakMap<Duplex, number>();
 

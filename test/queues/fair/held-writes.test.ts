@@ -25,14 +25,14 @@ function send(socket: Socket, names: readonly string[]): void {
   }
 }
 
-const names = Array.from({ length: 20 }, (_, n) => `command ${n}`);
+const names = Array.from({ length: 40 }, (_, n) => `command ${n}`);
 
 test('what is written in one turn leaves in a few writes, in order, the last when the turn ends', async () => {
   const socket = new Socket();
   send(socket, names);
-  expect(socket.gone.map((group) => group.length)).toEqual([8, 8]);
+  expect(socket.gone.map((group) => group.length)).toEqual([16, 16]);
   await turn();
-  expect(socket.gone.map((group) => group.length)).toEqual([8, 8, 4]);
+  expect(socket.gone.map((group) => group.length)).toEqual([16, 16, 8]);
   expect(socket.gone.flat()).toEqual(names);
 });
 
@@ -43,9 +43,9 @@ test('a command alone leaves at the end of its turn, and each turn begins anew',
     await turn();
   }
   expect(socket.gone).toEqual(names.map((name) => [name]));
-  send(socket, names.slice(0, 9));
+  send(socket, names.slice(0, 17));
   await turn();
-  expect(socket.gone.slice(20).map((group) => group.length)).toEqual([8, 1]);
+  expect(socket.gone.slice(40).map((group) => group.length)).toEqual([16, 1]);
   expect(socket.writableCorked).toBe(0);
 });
 

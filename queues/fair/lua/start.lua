@@ -1,6 +1,6 @@
 --[[
-  start: a lean moveToActive for a queue without a global rate of BullMQ's and with no delayed job due. For everything else it returns
-  -200, or -202 when delayed jobs are due, and the caller runs BullMQ's own script; nothing has been written then.
+  start: a lean moveToActive for a queue without a global rate of BullMQ's and with no delayed job due. For everything else
+  it returns -200, or -202 when delayed jobs are due, and the caller runs BullMQ's own script; nothing has been written then.
 
   KEYS[1] <base>
   ARGV[1] now, ms   ARGV[2] the worker's name, or ''   ARGV[3] token   ARGV[4] ms its lock lasts

@@ -39,6 +39,15 @@ local function nothingWaits(base)
   return native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0
 end
 
+-- Ends the busy period, as leaveRing does, when that was the last one; returns whether it was.
+local function endIfLast(base)
+  local last = nothingWaits(base)
+  if last then
+    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
+  end
+  return last
+end
+
 -- The tag that a group has, or would have if it came now; `floor` is virtual time.
 local function tagOf(base, group, floor)
   local member = native('HGET', base .. 'fair:idx', group)
@@ -116,8 +125,8 @@ local function takeAside(base, jobId)
   countTaken(base, native('ZSCORE', base .. QUEUE .. name, jobId) or 0)
   native('ZREM', base .. QUEUE .. name, jobId)
   forget(base, name, jobId)
-  if not arriving and nothingWaits(base) then
-    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
+  if not arriving then
+    endIfLast(base)
   end
   return true
 end
@@ -148,15 +157,11 @@ end
 -- what `read` says of it.
 local function admit(gated, member, tag, head, read)
   local base, options, doomed, task = gated.base, read(gated.base .. head[1])
-  local activation, weight, flags, start, group = string.match(member, OF_MEMBER)
+  local group = select(5, string.match(member, OF_MEMBER))
   if task and dueOfTask(gated, task) then
     setAside(gated, task, group, head, tag)
     if native('EXISTS', base .. QUEUE .. group) == 0 then
-      local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
-      leaveRing(base, group, member, tag + owed)
-      if flags > '1' then
-        parking().left(base, group)
-      end
+      parking().emptied(base, group, member, tag)
     end
     return nil
   end
@@ -281,11 +286,7 @@ local function serve(gated, best, use, read)
       parking().settle(base, group)
     end
   end
-  if nothingWaits(base) then
-    native('UNLINK', base .. 'fair:fin', base .. 'fair:n', base .. 'fair:park', base .. 'pc')
-    return head[1], nil, slot
-  end
-  return head[1], count, slot
+  return head[1], not endIfLast(base) and count or nil, slot
 end
 
 -- Whether a group has a job in its queue that is before the first of those of a task that are set aside: one that came

@@ -66,6 +66,16 @@ local function left(base, group)
   departed(useOf(base, group))
 end
 
+-- A group that is in the ring at `tag` has lost its last job, other than by a start.
+local function emptied(base, group, member, tag)
+  local activation, weight, flags, start = string.match(member, OF_MEMBER)
+  local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
+  leaveRing(base, group, member, tag + owed)
+  if flags > '1' then
+    left(base, group)
+  end
+end
+
 local function enter(use)
   local activation, tell = enterAt(use.base, use.group, use.weight, use.limited and 2 or 0)
   if activation == 1 then
@@ -309,7 +319,7 @@ local function nextDue(base, timestamp, delayed)
 end
 
 parkingMemo = {
-  departed = departed, settleElsewhere = settleElsewhere, released = released, arrive = arrive, left = left, settle = settle,
+  departed = departed, settleElsewhere = settleElsewhere, released = released, arrive = arrive, left = left, emptied = emptied, settle = settle,
   adopt = adopt, charge = charge, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
 }
 return parkingMemo

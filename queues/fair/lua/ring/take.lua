@@ -47,13 +47,7 @@ local function take(base, group, jobId)
       parking().left(base, group)
       parking().announcePark(base)
     else
-      local tag = tonumber(native('ZSCORE', base .. 'fair:ring', member))
-      local activation, weight, flags, start = string.match(member, OF_MEMBER)
-      local owed = flags % 2 == 1 and math.min(discountOf(activation, weight), tag - start) or 0
-      leaveRing(base, group, member, tag + owed)
-      if flags > '1' then
-        parking().left(base, group)
-      end
+      parking().emptied(base, group, member, tonumber(native('ZSCORE', base .. 'fair:ring', member)))
     end
   end
   if KEY_RULE == 'remove' then

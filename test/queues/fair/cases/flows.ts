@@ -1,5 +1,6 @@
 import { WaitingChildrenError } from 'bullmq';
 import type { FlowJob, JobsOptions } from 'bullmq';
+import { eventually } from '../../../support/eventually.ts';
 import { attempt, overview } from './case.ts';
 import type { Case } from './case.ts';
 
@@ -21,6 +22,9 @@ export const flows: Record<string, Case> = {
     });
     await parents.add('other', {});
     const before = [await overview(parents), await overview(kids), await tree.job.getState()];
+    // However long that took: the first pick is to find the delayed one due.
+    const dueAt = Date.now() + 31;
+    await eventually('the delayed child is due', () => Date.now() > dueAt);
     const order = await lab.work(3, async (job) => job.name, { queue: 'kids' });
     const after = [await tree.job.getState(), await overview(parents)];
     const values = Object.values(await tree.job.getChildrenValues<string>()).sort();

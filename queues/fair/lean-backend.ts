@@ -3,6 +3,7 @@ import type { JobJson, KeepJobs, RedisQueueBackend, WorkerOptions } from 'bullmq
 import { groupOf, KeyBusyError } from './group-options.ts';
 import { holdWrites } from './held-writes.ts';
 import { TerseJobsBackend } from './terse-jobs.ts';
+import { TurnBatches } from './turn-batches.ts';
 
 type AddJob = Parameters<RedisQueueBackend['addJob']>;
 
@@ -30,6 +31,9 @@ const NOT_PLAIN_OPTIONS = [
   'removeDependencyOnFailure',
 ];
 
+/** What `complete.lua` needs of a job: id, return value, token, whether to keep it, whether to fetch a next one. */
+type Finish = [id: string, returnValue: string, token: string, keep: number, fetch: number];
+
 /**
  * BullMQ's Redis backend with lean scripts on the hot paths: plain jobs, most of all, are added, started and completed by
  * `add.lua`, `start.lua` and `complete.lua`. They send one key and strings where BullMQ sends up to 14 keys and packed
@@ -38,6 +42,7 @@ const NOT_PLAIN_OPTIONS = [
 export class LeanBackend extends TerseJobsBackend {
   /** On the process's own clock, which never jumps. */
   #leanAgainAt = 0;
+  readonly #finishes = new TurnBatches((finishes: Finish[]) => this.#complete(finishes));
 
   override async addJob(...args: AddJob): Promise<string> {
     const plain = this.#plainAdd(...args);
@@ -117,24 +122,15 @@ export class LeanBackend extends TerseJobsBackend {
   ): ReturnType<RedisQueueBackend['moveToCompleted']> {
     const [job, returnValue, removeOnComplete, token, fetchNext] = args;
     const keep = this.#keepsPlainly(removeOnComplete);
-    const finishedOn = Date.now();
     if (keep === null || token === '0' || !isPlain(job) || !this.#mayBeLean())
       return super.moveToCompleted(...args);
-    const { opts, closing } = this.queue;
-    const { lockDuration = 0, name = '' } = opts as WorkerOptions;
-    const client = await this.queue.client;
-    const reply: unknown = await this.execCommand(client, 'complete', [
-      this.toKey(''),
-      job.id,
-      finishedOn,
-      // As BullMQ stores what has no JSON.
-      JSON.stringify(returnValue) ?? 'null',
-      token,
-      keep,
-      fetchNext && !closing ? 1 : 0,
-      lockDuration,
-      name,
-    ]);
+    // As BullMQ stores what has no JSON.
+    const result = JSON.stringify(returnValue) ?? 'null';
+    const fetch = fetchNext && !this.queue.closing ? 1 : 0;
+    const { reply, finishedOn } = await this.#finishes.add(
+      [job.id ?? '', result, token, keep, fetch],
+      result.length,
+    );
     if (this.#isRefusal(reply)) return super.moveToCompleted(...args);
     if (typeof reply === 'number' && reply < 0)
       throw this.finishedErrors({
@@ -144,6 +140,18 @@ export class LeanBackend extends TerseJobsBackend {
         state: 'active',
       });
     return { result: this.nextJobOf(reply), finishedOn };
+  }
+
+  async #complete(finishes: Finish[]): Promise<{ reply: unknown; finishedOn: number }[]> {
+    const { lockDuration = 0, name = '' } = this.queue.opts as WorkerOptions;
+    const finishedOn = Date.now();
+    const client = await this.queue.client;
+    const args = [this.toKey(''), finishedOn, lockDuration, name, ...finishes.flat()];
+    const reply: unknown = await this.execCommand(client, 'complete', args);
+    return finishes.map((_, index) => ({
+      reply: Array.isArray(reply) ? (reply[index] as unknown) : reply,
+      finishedOn,
+    }));
   }
 
   /** Every call of a script; see {@link holdWrites}. */

@@ -5,8 +5,8 @@
   It does what BullMQ's prepareJobForProcessing does, with two differences a worker cannot see: the marker is left
   to the caller, and the changed fields are patched into the reply instead of read back.
 
-  Returns { job fields, job id, 0, 0 } and, if more jobs are waiting, how many the ring has given since it was last
-  empty; nil when nothing is waiting. Cost: 5 calls for the pick, 5 for the claim. `worker` is its name or ''.
+  Returns { job fields, job id, 0, 0 } and whether more jobs are waiting; nil when nothing is. Cost: 5 calls for the pick,
+  5 for the claim. `worker` is its name or ''.
 ]]
 local fields -- of the job, as the pick has read them
 
@@ -27,7 +27,7 @@ local function readJob(jobKey)
 end
 
 local function claimNext(base, timestamp, worker, token, lockDuration, gated)
-  local jobId, taken, slot = pick(base, readJob, gated)
+  local jobId, more, slot = pick(base, readJob, gated)
   if not jobId then
     return nil
   end
@@ -68,5 +68,5 @@ local function claimNext(base, timestamp, worker, token, lockDuration, gated)
   fields[atProcessedOn], fields[atProcessedOn + 1] = 'processedOn', timestamp
   atStarts = atStarts or #fields + 1
   fields[atStarts], fields[atStarts + 1] = 'ats', starts
-  return { fields, jobId, 0, 0 }, taken
+  return { fields, jobId, 0, 0 }, more
 end

@@ -22,14 +22,14 @@ end
 if meta[4] and times().isDue(meta[4]) then
   parking().unpark(base)
 end
-local gated, next, taken
+local gated, next, more
 if meta[2] or meta[6] or meta[7] then
   gated = gates().open(base, meta[6], meta[7], meta[2])
 end
 if gated ~= false then
-  next, taken = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4], gated)
+  next, more = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4], gated)
 end
-if taken then
+if more then
   native('ZADD', base .. 'marker', '0', '0')
 end
 if next then

@@ -276,7 +276,7 @@ local function serve(gated, best, use, read)
   gated.task, gated.free = best.task, doomed
   native('HSET', base .. 'fair:n', 'v', inWords(best.tag))
   native('ZINCRBY', base .. 'fair:as::' .. best.task, math.floor(costOf(options) * UNIT / use.weight), group)
-  local count = countTaken(base, head[2])
+  countTaken(base, head[2])
   forget(base, name, head[1])
   pay(use, best.tag, costOf(options))
   local due, slot
@@ -286,7 +286,7 @@ local function serve(gated, best, use, read)
       parking().settle(base, group)
     end
   end
-  return head[1], not endIfLast(base) and count or nil, slot
+  return head[1], not endIfLast(base), slot
 end
 
 -- Whether a group has a job in its queue that is before the first of those of a task that are set aside: one that came
@@ -315,9 +315,9 @@ local function pickAside(gated, ringTag, read)
       -- Its group is in the ring, at the same tag.
       return nil
     else
-      local jobId, count, slot = serve(gated, best, use, read)
+      local jobId, more, slot = serve(gated, best, use, read)
       if jobId then
-        return jobId, count, slot
+        return jobId, more, slot
       end
     end
   end

@@ -56,13 +56,22 @@ local OF_QUEUE = '^(.*:)([^:]+):$'
 local OF_MEMBER = '^(%d+):([^:]+):(%d):([^:]+):(.*)$'
 local OF_WEIGHT = '^%d+:([^:]+)'
 
--- Counts a job out; returns the new count of its kind.
+local function isPlain(score)
+  return score >= PLAIN_FROM and score < PLAIN_TO
+end
+
+-- Set once in a while, by the counts of jobs that were taken, for what is to be done once in a while.
+local remind = false
+
+-- Counts a job out.
 local function countTaken(base, score)
-  score = tonumber(score)
-  if score >= PLAIN_FROM and score < PLAIN_TO then
-    return native('HINCRBY', base .. 'fair:n', 'o', '1')
+  local count
+  if isPlain(tonumber(score)) then
+    count = native('HINCRBY', base .. 'fair:n', 'o', '1')
+  else
+    count = native('HINCRBY', base .. 'fair:n', 'p', '-1')
   end
-  return native('HINCRBY', base .. 'fair:n', 'p', '-1')
+  remind = remind or count % 16 == 0
 end
 
 -- What a newcomer is spared of its first charge: up to half of it, spread evenly by the activation number. Thousands of
@@ -78,8 +87,8 @@ local arriving = false
 
 -- A group leaves the ring with its finish tag remembered: for `park` until the time `due`, or because nothing of it waits
 -- any more. The last one to go ends the busy period: nothing is remembered, and BullMQ's counter of prioritized jobs goes
--- as it does there. Returns whether anybody is left in the ring.
-local function leaveRing(base, group, member, finish, due)
+-- as it does there. `lowest`: the lowest tag of the others, if it is known. Returns whether anybody is left in the ring.
+local function leaveRing(base, group, member, finish, due, lowest)
   local ring, fin, idx = base .. 'fair:ring', base .. 'fair:fin', base .. 'fair:idx'
   -- Ten memories that virtual time has passed go, so they stay few and no call scans.
   local function forgetOutdated(virtualTime)
@@ -98,7 +107,7 @@ local function leaveRing(base, group, member, finish, due)
   else
     native('HDEL', idx, group)
   end
-  local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')[2]
+  lowest = lowest or native('ZRANGE', ring, '0', '0', 'WITHSCORES')[2]
   if not lowest then
     if not arriving and native('EXISTS', idx, base .. 'fair:bk') == 0 then
       native('UNLINK', fin, base .. 'fair:n', base .. 'fair:park', base .. 'pc')

@@ -1,21 +1,57 @@
 -- The ring, see base.lua: how the next job is picked. Few functions: building them is a part of every call's cost.
 
--- The next job under fair shares and, if more may run, the count that moved with it; nil when nothing may run.
--- `read(key of a job)` gives its options and, if it only passes through to be failed, why (`defa`). Returns also what the
--- job's hash is to have in the field slot, if anything.
--- 5 calls for a group without limits that stays in the ring, whatever the number of groups. A group whose queue is lost
--- (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over per call, and
--- a mark asks for another call when that was not enough. `gated`: what gates().open gave, where it is needed; then `read`
--- gives also the job's name.
-local function pick(base, read, gated)
-  local ring = base .. 'fair:ring'
+-- How many picks this script still makes, this one included. A series of them reads the ring once, and writes it once.
+local ahead = 1
+-- Members and tags of those that are next, lowest first, from `at` on; `horizon`, when others may stand behind the last of them.
+local front, at, horizon = {}, 1, nil
+-- What is still to be written: tags and members for the ring, and how many plain jobs were taken.
+local moves, plain = {}, 0
+
+-- Writes what a series of picks has moved.
+local function commit(base)
+  if #moves > 0 then
+    native('ZADD', base .. 'fair:ring', unpack(moves))
+    moves = {}
+  end
+  if plain > 0 then
+    remind = native('HINCRBY', base .. 'fair:n', 'o', plain) % 16 < plain or remind
+    plain = 0
+  end
+end
+
+-- The lowest member and its tag, which are taken off `front`.
+local function lowestOf(base)
+  if not front[at] then
+    commit(base)
+    front, at = native('ZRANGE', base .. 'fair:ring', '0', ahead - 1, 'WITHSCORES'), 1
+    horizon = #front >= 2 * ahead and tonumber(front[#front])
+  end
+  at = at + 2
+  return front[at - 2], tonumber(front[at - 1])
+end
+
+-- A member goes to where its next job stands.
+local function move(member, tag)
+  moves[#moves + 1], moves[#moves + 2] = tag, member
+  if horizon and tag >= horizon then
+    return
+  end
+  local i = at
+  while front[i] and (tonumber(front[i + 1]) < tag or tonumber(front[i + 1]) == tag and front[i] < member) do
+    i = i + 2
+  end
+  table.insert(front, i, tag)
+  table.insert(front, i, member)
+end
+
+-- The next job of the lowest group, see pick.
+local function pickOne(base, read, gated)
   for _ = 1, gated and 32 or 8 do
-    local lowest = native('ZRANGE', ring, '0', '0', 'WITHSCORES')
-    local member, tag = lowest[1], tonumber(lowest[2])
+    local member, tag = lowestOf(base)
     if gated and gated.aside then
-      local jobId, count, slot = gates().pickAside(gated, tag, read)
+      local jobId, more, slot = gates().pickAside(gated, tag, read)
       if jobId then
-        return jobId, count, slot
+        return jobId, more, slot
       end
     end
     if not member then
@@ -47,7 +83,11 @@ local function pick(base, read, gated)
         end
       end
       local nextTag = tag + charge
-      local count = countTaken(base, head[2])
+      if isPlain(tonumber(head[2])) then
+        plain = plain + 1
+      else
+        countTaken(base, head[2])
+      end
       if gated and gated.aside then
         native('HSET', base .. 'fair:n', 'v', tag)
       end
@@ -57,22 +97,27 @@ local function pick(base, read, gated)
         due, slot = limits().occupy(use, head[1], more, doomed)
       end
       if more and not due then
-        native('ZADD', ring, nextTag, member)
-        return head[1], count, slot
+        move(member, nextTag)
+        return head[1], true, slot
       end
       local isFollowed = gated and gated.aside
       -- Virtual time is where those are that are set aside, and not yet where this group is done.
-      local othersLeft = leaveRing(base, group, member, isFollowed and tag or nextTag + owed, more and due)
+      if not front[at] then
+        commit(base)
+      end
+      local othersLeft = leaveRing(base, group, member, isFollowed and tag or nextTag + owed, more and due, front[at + 1])
       if more then
         parking().announcePark(base)
       end
       if isFollowed then
         gates().remember(base, group, weight, nextTag + owed)
       end
-      return head[1], (othersLeft or isFollowed) and count or nil, slot
+      return head[1], othersLeft or isFollowed, slot
     end
     -- It is nil when the job was set aside.
     if head ~= nil then
+      commit(base)
+      front = {}
       leaveRing(base, group, member, tag, due)
       if use then
         parking().settle(base, group)
@@ -81,4 +126,23 @@ local function pick(base, read, gated)
   end
   -- Others may stand behind those: whoever comes next goes on, and somebody has to come.
   native('ZADD', base .. 'marker', '0', '0')
+end
+
+-- The next job under fair shares and whether more may run; nil when nothing may run. Returns also what the job's hash is to
+-- have in the field slot, if anything. `read(key of a job)` gives its options and, if it only passes through to be failed,
+-- why (`defa`).
+-- 5 calls for a group without limits that stays in the ring, whatever the number of groups, and 2 in a series. A group whose
+-- queue is lost (a deleted key), or whose limits were changed behind the ring's back, leaves it; a few such are passed over
+-- per call, and a mark asks for another call when that was not enough. `gated`: what gates().open gave, where it is needed;
+-- then `read` gives also the job's name, and there is no series.
+local function pick(base, read, gated)
+  if gated then
+    ahead, front = 1, {}
+  end
+  local jobId, more, slot = pickOne(base, read, gated)
+  ahead = ahead - 1
+  if ahead < 1 or not jobId then
+    commit(base)
+  end
+  return jobId, more, slot
 end

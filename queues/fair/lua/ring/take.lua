@@ -1,9 +1,5 @@
 -- The ring, see base.lua: what only the less frequent paths need.
 
-local function isPlain(score)
-  return score >= PLAIN_FROM and score < PLAIN_TO
-end
-
 -- Gives back the key of a job that is removed, if it has one.
 local function releaseKeyOf(base, jobId)
   if native('HEXISTS', base .. 'fair:kj', jobId) == 1 then

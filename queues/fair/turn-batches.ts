@@ -1,0 +1,50 @@
+/** Items per batch. More would save little, and let the server wait while this process still works. */
+const AT_ONCE = 16;
+/** Characters per batch, or what one item has. */
+const CHARACTERS_AT_ONCE = 65_536;
+
+interface Waiting<Item, Reply> {
+  readonly item: Item;
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Brings together what is asked for in one turn of the event loop, and asks for it in batches. Nothing waits longer than
+ * that turn: on a quiet process each batch has one item, on a busy one they fill by themselves.
+ */
+export class TurnBatches<Item, Reply> {
+  readonly #send: (items: Item[]) => Promise<Reply[]>;
+  #waiting: Waiting<Item, Reply>[] = [];
+  #characters = 0;
+
+  /** @param send resolves with one reply for each item, in their order */
+  constructor(send: (items: Item[]) => Promise<Reply[]>) {
+    this.#send = send;
+  }
+
+  /** @param characters about how long the item is; a batch ends when it has many of them */
+  add(item: Item, characters: number): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.length === 0) process.nextTick(() => this.#flush());
+      this.#waiting.push({ item, resolve, reject });
+      this.#characters += characters;
+      if (this.#waiting.length >= AT_ONCE || this.#characters >= CHARACTERS_AT_ONCE) this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const batch = this.#waiting;
+    if (batch.length === 0) return;
+    this.#waiting = [];
+    this.#characters = 0;
+    this.#send(batch.map(({ item }) => item)).then(
+      (replies) => {
+        for (const [index, { resolve }] of batch.entries()) resolve(replies[index] as Reply);
+      },
+      (error: unknown) => {
+        for (const { reject } of batch) reject(error);
+      },
+    );
+  }
+}

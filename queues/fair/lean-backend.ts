@@ -3,7 +3,7 @@ import type { JobJson, KeepJobs, RedisQueueBackend, WorkerOptions } from 'bullmq
 import { groupOf, KeyBusyError } from './group-options.ts';
 import { holdWrites } from './held-writes.ts';
 import { TerseJobsBackend } from './terse-jobs.ts';
-import { TurnBatches } from './turn-batches.ts';
+import { isFull, TurnBatches } from './turn-batches.ts';
 
 type AddJob = Parameters<RedisQueueBackend['addJob']>;
 
@@ -31,6 +31,20 @@ const NOT_PLAIN_OPTIONS = [
   'removeDependencyOnFailure',
 ];
 
+/** What `add.lua` needs of a job. */
+type PlainJob = [
+  id: string,
+  name: string,
+  timestamp: number,
+  data: string,
+  options: string,
+  priority: number,
+  group: string,
+  key: string,
+];
+
+const lengthOf = ([, , , data, options]: PlainJob): number => data.length + options.length;
+
 /** What `complete.lua` needs of a job: id, return value, token, whether to keep it, whether to fetch a next one. */
 type Finish = [id: string, returnValue: string, token: string, keep: number, fetch: number];
 
@@ -42,41 +56,60 @@ type Finish = [id: string, returnValue: string, token: string, keep: number, fet
 export class LeanBackend extends TerseJobsBackend {
   /** On the process's own clock, which never jumps. */
   #leanAgainAt = 0;
+  readonly #adds = new TurnBatches((jobs: PlainJob[]) => this.#addPlainly(jobs));
   readonly #finishes = new TurnBatches((finishes: Finish[]) => this.#complete(finishes));
 
   override async addJob(...args: AddJob): Promise<string> {
     const plain = this.#plainAdd(...args);
-    if (plain === null) return super.addJob(...args);
-    const client = await this.queue.client;
-    const id: unknown = await this.execCommand(client, 'add', plain);
+    if (plain === null) {
+      this.#adds.flush();
+      return super.addJob(...args);
+    }
+    const id = await this.#adds.add(plain, lengthOf(plain));
     return id === NOT_PLAIN ? super.addJob(...args) : (id as string);
+  }
+
+  async #addPlainly(jobs: PlainJob[]): Promise<(string | number)[]> {
+    const client = await this.queue.client;
+    return this.execCommand(client, 'add', [this.toKey(''), ...jobs.flat()]);
   }
 
   /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */
   override async addJobs(...[entries]: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
-    const plain = entries.map(({ job, jobId, parentKeyOpts }) => this.#plainAdd(job, jobId, parentKeyOpts));
     const client = await this.queue.client;
     const pipeline = client.pipeline();
-    for (const [index, { job, jobId, parentKeyOpts }] of entries.entries()) {
-      const args = plain[index];
-      // Both put their command into the pipeline before they return.
-      if (args) void this.execCommand(pipeline, 'add', args);
-      else void this.addJobToTransaction(pipeline, job, jobId, parentKeyOpts);
+    let [batch, characters]: [PlainJob[], number] = [[], 0];
+    const flush = (): void => {
+      if (batch.length > 0) void this.execCommand(pipeline, 'add', [this.toKey(''), ...batch.flat()]);
+      [batch, characters] = [[], 0];
+    };
+    // Both put their command into the pipeline before they return.
+    for (const { job, jobId, parentKeyOpts } of entries) {
+      const plain = this.#plainAdd(job, jobId, parentKeyOpts);
+      if (plain) {
+        batch.push(plain);
+        characters += lengthOf(plain);
+      }
+      if (!plain || isFull(batch.length, characters)) flush();
+      if (!plain) void this.addJobToTransaction(pipeline, job, jobId, parentKeyOpts);
     }
-    const replies = (await pipeline.exec()) as [Error | null, string | number][];
-    const ids: string[] = [];
-    for (const [index, [error, id]] of replies.entries()) {
+    flush();
+    const replies = (await pipeline.exec()) as [Error | null, string | number | (string | number)[]][];
+    const answers = replies.flatMap(([error, reply]) => {
       if (error) throw error;
-      const entry = entries[index];
-      if (id === NOT_PLAIN && entry)
-        ids.push(await super.addJob(entry.job, entry.jobId, entry.parentKeyOpts));
+      return reply;
+    });
+    const ids: string[] = [];
+    for (const [index, { job, jobId, parentKeyOpts }] of entries.entries()) {
+      const id = answers[index];
+      if (id === NOT_PLAIN) ids.push(await super.addJob(job, jobId, parentKeyOpts));
       else ids.push(id === KEY_BUSY ? '' : String(id));
     }
     return ids;
   }
 
   /** What `add.lua` needs of a plain job; null for the others. @throws TypeError for a wrong group */
-  #plainAdd(job: JobJson, jobId: AddJob[1], parentKeyOpts: AddJob[2] = {}): (string | number)[] | null {
+  #plainAdd(job: JobJson, jobId: AddJob[1], parentKeyOpts: AddJob[2] = {}): PlainJob | null {
     const opts = job.opts as unknown as Record<string, unknown>;
     const group = groupOf(opts);
     if (job.parent || job.parentKey || job.repeatJobKey || job.deduplicationId) return null;
@@ -85,8 +118,7 @@ export class LeanBackend extends TerseJobsBackend {
     if ((group?.keyStrategy ?? 'queue') !== 'queue') return null;
     const { delay = 0, priority = 0 } = opts as { delay?: number; priority?: number };
     if (delay !== 0 || !(priority >= 0)) return null;
-    const args = [
-      this.toKey(''),
+    return [
       jobId ?? '',
       job.name,
       job.timestamp,
@@ -94,9 +126,8 @@ export class LeanBackend extends TerseJobsBackend {
       JSON.stringify(opts),
       priority,
       group?.id ?? '',
+      group?.key === undefined ? '' : `k${group.key}`,
     ];
-    if (group?.key !== undefined) args.push(group.key);
-    return args;
   }
 
   override async moveToActive(

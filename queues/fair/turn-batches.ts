@@ -3,6 +3,10 @@ const AT_ONCE = 16;
 /** Characters per batch, or what one item has. */
 const CHARACTERS_AT_ONCE = 65_536;
 
+/** Whether a batch of so many items, together so many characters long, should go. */
+export const isFull = (items: number, characters: number): boolean =>
+  items >= AT_ONCE || characters >= CHARACTERS_AT_ONCE;
+
 interface Waiting<Item, Reply> {
   readonly item: Item;
   readonly resolve: (reply: Reply) => void;
@@ -26,14 +30,15 @@ export class TurnBatches<Item, Reply> {
   /** @param characters about how long the item is; a batch ends when it has many of them */
   add(item: Item, characters: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.length === 0) process.nextTick(() => this.#flush());
+      if (this.#waiting.length === 0) process.nextTick(() => this.flush());
       this.#waiting.push({ item, resolve, reject });
       this.#characters += characters;
-      if (this.#waiting.length >= AT_ONCE || this.#characters >= CHARACTERS_AT_ONCE) this.#flush();
+      if (isFull(this.#waiting.length, this.#characters)) this.flush();
     });
   }
 
-  #flush(): void {
+  /** For what must not overtake the items that wait. */
+  flush(): void {
     const batch = this.#waiting;
     if (batch.length === 0) return;
     this.#waiting = [];

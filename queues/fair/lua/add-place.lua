@@ -1,19 +1,22 @@
 -- The second half of add.lua; see there.
-if unplaced == 'blocked' then
-  local _, spec = groupOfOptions(ARGV[5])
-  if keys().admit(base, group, jobId, score, spec) then
-    local q = base .. QUEUE .. group
-    native('ZADD', q, score, jobId)
-    unplaced = native('ZCARD', q) == 1 and 'first'
+local wakes = false
+for _, job in ipairs(unplaced) do
+  local isFirst, q = job.why == 'first', base .. QUEUE .. job.group
+  if job.why == 'blocked' then
+    local _, spec = groupOfOptions(job.options)
+    if keys().admit(base, job.group, job.jobId, job.score, spec) then
+      native('ZADD', q, job.score, job.jobId)
+      isFirst = native('ZCARD', q) == 1
+    end
+  elseif job.why == 'again' then
+    place(base, job.group, job.jobId, job.score)
   end
-elseif unplaced == 'again' then
-  place(base, group, jobId, score)
-end
-if unplaced == 'first' then
-  local mayRun, tell = enterRing(base, group)
-  if mayRun and tell and not meta[1]
-    and not (meta[2] and native('LLEN', base .. 'active') >= tonumber(meta[2])) then
-    native('ZADD', base .. 'marker', '0', '0')
+  if isFirst then
+    local mayRun, tell = enterRing(base, job.group)
+    wakes = wakes or mayRun and tell
   end
 end
-return jobId
+if wakes and not meta[1] and not (meta[2] and native('LLEN', base .. 'active') >= tonumber(meta[2])) then
+  native('ZADD', base .. 'marker', '0', '0')
+end
+return ids

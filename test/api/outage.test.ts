@@ -73,7 +73,7 @@ test('without Redis every route says so soon, nothing hangs, and it recovers by 
   }
   const listed = await api.admin('GET', '/v1/jobs', { headers: TENANT });
   expect(listed.json.jobs.length).toBeGreaterThan(0);
-}, 60_000);
+});
 
 test('started without Redis it says what is wrong', async () => {
   const unreachable = await startEmbeddedRedis();

@@ -122,22 +122,18 @@ test(
 test.each([
   ['Ctrl-C in the middle of the story', 'sends 5,000 jobs', 'SIGINT', 'group', 130],
   ['SIGTERM while it still starts', 'Redis: using', 'SIGTERM', 'process', 143],
-] as const)(
-  '%s leaves no process behind',
-  async (_, moment, signal, target, code) => {
-    const demo = new Demo();
-    await demo.says(moment);
-    const processes = descendants(demo.pid);
-    // Ctrl-C in a terminal reaches the whole process group.
-    process.kill(target === 'group' ? -demo.pid : demo.pid, signal);
-    expect(await demo.ended).toEqual({ code });
-    await expectGone(processes);
-    expect(demo.output).toContain('Interrupted');
-    expect(demo.output).not.toContain('failed');
-    expect(logFoldersOf(demo)).toEqual([]);
-  },
-  60_000,
-);
+] as const)('%s leaves no process behind', async (_, moment, signal, target, code) => {
+  const demo = new Demo();
+  await demo.says(moment);
+  const processes = descendants(demo.pid);
+  // Ctrl-C in a terminal reaches the whole process group.
+  process.kill(target === 'group' ? -demo.pid : demo.pid, signal);
+  expect(await demo.ended).toEqual({ code });
+  await expectGone(processes);
+  expect(demo.output).toContain('Interrupted');
+  expect(demo.output).not.toContain('failed');
+  expect(logFoldersOf(demo)).toEqual([]);
+});
 
 test('a worker that dies ends the demo with exit code 1, its last log lines and nothing left', async () => {
   const demo = new Demo();
@@ -152,7 +148,7 @@ test('a worker that dies ends the demo with exit code 1, its last log lines and 
   const [, log] = /The last lines of (\S+):/.exec(demo.output) ?? [];
   expect(existsSync(log ?? '')).toBe(true);
   rmSync(dirname(log ?? ''), { recursive: true });
-}, 60_000);
+});
 
 test('killed at once, it still leaves nothing', async () => {
   const demo = new Demo();
@@ -165,7 +161,7 @@ test('killed at once, it still leaves nothing', async () => {
     15_000,
   );
   for (const folder of logFoldersOf(demo)) rmSync(join(tmpdir(), folder), { recursive: true });
-}, 60_000);
+});
 
 test('an argument it does not know gets the usage', async () => {
   const demo = new Demo('--sty');

@@ -261,7 +261,7 @@ test('thousands of parked tenants freed at once block Redis', async () => {
   } finally {
     await server.stop();
   }
-}, 60_000);
+});
 
 test('a tenant that spreads its backlog over many keys gets more than its share', async () => {
   await inLab('fair', async (lab) => {
@@ -299,7 +299,7 @@ test('parked tenants make workers ask in a loop', async () => {
     expect(claims).toBeLessThanOrEqual(6);
     expect(await queue.getWaitingCount()).toBe(200);
   });
-}, 60_000);
+});
 
 test('a key that is taken blocks the jobs of other keys behind it', async () => {
   await inLab('fair', async (lab) => {

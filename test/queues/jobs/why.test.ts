@@ -98,7 +98,7 @@ test('limits of the tenant and its key, each named', async () => {
   expect(keyed.blockedBy.find((each) => each.gate === 'key')?.detail).toContain(running);
   expect(await engine.jobs.why('limited', running)).toMatchObject({ state: 'active', blockedBy: [] });
   go.open();
-  await engine.jobs.waitUntilFinished('limited', running, 10_000);
+  await engine.jobs.waitUntilFinished('limited', running, 60_000);
   const rated = await engine.jobs.why('limited', free);
   expect(gates(rated)).toEqual(['tenant_rate']);
   expect(Date.parse(rated.estimatedStartAt ?? '')).toBeGreaterThan(Date.now() + 3_000_000);

@@ -43,7 +43,7 @@ async function othersRan(shard = 0): Promise<void> {
   const [free = ''] = neighbours('free', 1, shard);
   await engine.tenants.put(free, {});
   const [id = ''] = await enqueue(free);
-  const job = await engine.jobs.waitUntilFinished(free, id, 10_000);
+  const job = await engine.jobs.waitUntilFinished(free, id, 60_000);
   expect(job.state).toBe('completed');
 }
 

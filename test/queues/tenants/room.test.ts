@@ -44,7 +44,7 @@ describe('maxWaiting', () => {
     await enqueue('globex');
 
     engine.work('acme', () => null, { queue: 'side' });
-    await engine.jobs.waitUntilFinished('acme', id, 10_000);
+    await engine.jobs.waitUntilFinished('acme', id, 60_000);
     await enqueue('acme');
     await enqueue('acme');
     await expect(enqueue('acme')).rejects.toMatchObject(FULL);

@@ -43,7 +43,7 @@ class Demo {
   /** Resolves when it has written `text`; fails when it ends before. */
   async says(text: string): Promise<void> {
     const over = (): boolean => this.process.exitCode !== null || this.output.includes(text);
-    await eventually(`the demo says ${JSON.stringify(text)}`, over, 40_000);
+    await eventually(`the demo says ${JSON.stringify(text)}`, over);
     expect(this.output).toContain(text);
   }
 }
@@ -71,7 +71,7 @@ function descendants(root: number): ListedProcess[] {
 
 async function expectGone(processes: ListedProcess[]): Promise<void> {
   // A moment for the watchdogs, which are told to end and not waited for.
-  await eventually('all processes are gone', () => processes.every(({ pid }) => !isAlive(pid)), 3000);
+  await eventually('all processes are gone', () => processes.every(({ pid }) => !isAlive(pid)));
 }
 
 function logFoldersOf({ pid }: Demo): string[] {
@@ -155,11 +155,7 @@ test('killed at once, it still leaves nothing', async () => {
   await demo.says('Started:');
   const processes = descendants(demo.pid);
   demo.process.kill('SIGKILL');
-  await eventually(
-    'its watchdogs ended everything',
-    () => processes.every(({ pid }) => !isAlive(pid)),
-    15_000,
-  );
+  await eventually('its watchdogs ended everything', () => processes.every(({ pid }) => !isAlive(pid)));
   for (const folder of logFoldersOf(demo)) rmSync(join(tmpdir(), folder), { recursive: true });
 });
 

@@ -61,7 +61,7 @@ test('real workers with concurrency 10: weight 3 gets three times, the light one
       },
       { concurrency: 10 },
     );
-    await eventually('all are done', () => order.length === 840, 20_000);
+    await eventually('all are done', () => order.length === 840);
     const lastOf = (match: RegExp) => order.findLastIndex((name) => match.test(name));
     expect(lastOf(/light/)).toBeLessThanOrEqual(1.5 * (150 + 90 + 30));
     const stretch = order.slice(0, 160);

@@ -18,7 +18,8 @@ export default {
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   // Two files at a time; each jest worker has a Redis database of its own (see test/support/redis.ts).
   maxWorkers: 2,
-  testTimeout: 30_000,
+  // Above what the helpers of the tests wait, also several times.
+  testTimeout: 240_000,
   // Set by scripts/mutate.ts.
   setupFiles: process.env.FC_SHRINK === '0' ? ['<rootDir>/test/support/no-shrinking.ts'] : [],
 };

@@ -391,6 +391,12 @@ export const mutants: readonly Mutant[] = [
     tests: balancing,
   },
   {
+    file: 'queues/overall/turns.ts',
+    from: `!== 'OK')`,
+    to: '=== undefined)',
+    tests: balancing,
+  },
+  {
     file: 'queues/fair/lua/change-gates.lua',
     from: 'surplus[field] = math.max(0, had - gate.a)',
     to: 'surplus[field] = 0',

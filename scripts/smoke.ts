@@ -27,8 +27,8 @@ interface Program {
   output: () => string;
 }
 
-const READY_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 20_000;
+const READY_TIMEOUT_MS = 90_000;
+const STOP_TIMEOUT_MS = 60_000;
 const ADMIN_TOKEN = 'smoke-test-admin-token';
 
 /**
@@ -100,10 +100,10 @@ async function runOneJob(origin: string): Promise<void> {
       authorization: `Bearer ${ADMIN_TOKEN}`,
       'content-type': 'application/json',
       'x-tenant-id': 'smoke',
-      prefer: 'wait=20',
+      prefer: 'wait=60',
     },
     body: JSON.stringify({ task: 'echo', payload }),
-    signal: AbortSignal.timeout(30_000),
+    signal: AbortSignal.timeout(90_000),
   });
   const text = await response.text();
   const job = JSON.parse(text) as { state?: string; result?: unknown };

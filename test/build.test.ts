@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 beforeAll(() => {
   execFileSync(process.execPath, ['--import', 'tsx', 'scripts/build.ts'], { cwd: ROOT });
-}, 120_000);
+});
 
 test('the build holds every Lua script and neither tests nor the demo', () => {
   const scripts = (root: string): string[] =>
@@ -31,4 +31,4 @@ test('the built API and worker start, are healthy, run a job and end on SIGTERM'
     redisUrl: await freshRedisUrl(),
     env: { PATH: process.env.PATH ?? '', NODE_ENV: 'production' },
   });
-}, 90_000);
+});

@@ -11,6 +11,7 @@ import type { Topology } from '../topology/topology.ts';
 import { balance } from './balance.ts';
 import type { Definition, Round, Shard } from './balance.ts';
 import { Shares } from './shares.ts';
+import { inTurn } from './turns.ts';
 import type { Balancing, Limits, OverallStanding, Running } from './types.ts';
 
 type Kind = 'queue' | 'task';
@@ -50,9 +51,12 @@ export class OverallLimitsService implements Balancing, OverallStanding {
     return this.#topology.redis.incr(this.#topology.keys.overallFence);
   }
 
-  async balance(fence: number, shares: Shares): Promise<Round> {
-    const shards = await Promise.all(this.#shards().map((shard, i) => this.#withWorkers(shard, i)));
-    return balance(shards, await this.#definitions(), fence, shares);
+  balance(fence: number, shares: Shares): Promise<Round> {
+    const { redis, keys } = this.#topology;
+    return inTurn(redis, keys.overallRound, async () => {
+      const shards = await Promise.all(this.#shards().map((shard, i) => this.#withWorkers(shard, i)));
+      return balance(shards, await this.#definitions(), fence, shares);
+    });
   }
 
   async holdLease(owner: string, forMs: number): Promise<boolean> {

@@ -46,6 +46,11 @@ export class Keys {
     return `${this.#root}:limits:fence`;
   }
 
+  /** STRING: whose round is under way. Goes with the round, or 2 s after its start. */
+  get overallRound(): string {
+    return `${this.#root}:limits:round`;
+  }
+
   /** HASH: sha256, tenant, scopes, createdAt, expiresAt, revoked. Goes when the key expires. */
   apiKey(keyId: string): string {
     return `${this.#root}:apikey:${keyId}`;

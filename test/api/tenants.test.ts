@@ -158,10 +158,10 @@ describe('a pause', () => {
     expect((await pause('held', {})).json).toMatchObject({ paused: true, configured: false });
     const waits = await post({ Prefer: 'wait=1' });
     expect([waits.status, waits.json.state]).toEqual([202, 'waiting']);
-    const answered = api.call('GET', `/v1/jobs/${waits.json.id}?wait=20`, { token });
+    const answered = api.call('GET', `/v1/jobs/${waits.json.id}?wait=60`, { token });
     await resume('held');
     expect((await answered).json).toMatchObject({ state: 'completed', result: 1 });
-    expect((await post({ Prefer: 'wait=20' })).json).toMatchObject({ state: 'completed' });
+    expect((await post({ Prefer: 'wait=60' })).json).toMatchObject({ state: 'completed' });
   });
 });
 
@@ -182,7 +182,7 @@ describe('a tenant whose waiting room is full', () => {
   test('has a job refused with a time to come again, waiting for it or not', async () => {
     const post = await tenantWithRoom('single', 1);
     expect((await post('/v1/jobs', job)).status).toBe(202);
-    for (const headers of [{}, { Prefer: 'wait=20' }]) {
+    for (const headers of [{}, { Prefer: 'wait=60' }]) {
       const answer = await post('/v1/jobs', { ...job, queue: 'other' }, { headers });
       expectProblem(answer, 429, 'queue_full');
       expect(answer.headers).toMatchObject({

@@ -54,14 +54,10 @@ test('what was started, finished and waited for is told to the tenant and to the
     backoff: { type: 'fixed', delayMs: 1 },
   };
   await enqueue(token, [...jobs, failing, { task: 'echo', delayMs: 3_600_000 }]);
-  await eventually(
-    'all of it is booked',
-    async () => {
-      const [{ finished }] = (await usageOf('acme')).json.windows;
-      return finished.completed + finished.failed === 21;
-    },
-    25_000,
-  );
+  await eventually('all of it is booked', async () => {
+    const [{ finished }] = (await usageOf('acme')).json.windows;
+    return finished.completed + finished.failed === 21;
+  });
 
   const own = await api.call('GET', '/v1/me', { token });
   expect(own.json).toEqual((await usageOf('acme')).json);

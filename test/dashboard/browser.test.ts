@@ -47,7 +47,7 @@ if (!installed) process.stderr.write(`The dashboard is not tested in a browser: 
           if (response !== null) faults.push(`asked ${request.url()}`);
         });
     });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await browser?.close();
@@ -101,7 +101,7 @@ if (!installed) process.stderr.write(`The dashboard is not tested in a browser: 
     await page.goto(`${api.url}/dashboard`);
     expect(page.url()).toBe(`${api.url}/dashboard/login`);
     expect(faults).toEqual([]);
-  }, 60_000);
+  });
 });
 
 function oneTenantPerShard(): string[] {

@@ -43,7 +43,7 @@ class Demo {
   /** Resolves when it has written `text`; fails when it ends before. */
   async says(text: string): Promise<void> {
     const over = (): boolean => this.process.exitCode !== null || this.output.includes(text);
-    await eventually(`the demo says ${JSON.stringify(text)}`, over, 40_000);
+    await eventually(`the demo says ${JSON.stringify(text)}`, over);
     expect(this.output).toContain(text);
   }
 }
@@ -71,7 +71,7 @@ function descendants(root: number): ListedProcess[] {
 
 async function expectGone(processes: ListedProcess[]): Promise<void> {
   // A moment for the watchdogs, which are told to end and not waited for.
-  await eventually('all processes are gone', () => processes.every(({ pid }) => !isAlive(pid)), 3000);
+  await eventually('all processes are gone', () => processes.every(({ pid }) => !isAlive(pid)));
 }
 
 function logFoldersOf({ pid }: Demo): string[] {
@@ -122,22 +122,18 @@ test(
 test.each([
   ['Ctrl-C in the middle of the story', 'sends 5,000 jobs', 'SIGINT', 'group', 130],
   ['SIGTERM while it still starts', 'Redis: using', 'SIGTERM', 'process', 143],
-] as const)(
-  '%s leaves no process behind',
-  async (_, moment, signal, target, code) => {
-    const demo = new Demo();
-    await demo.says(moment);
-    const processes = descendants(demo.pid);
-    // Ctrl-C in a terminal reaches the whole process group.
-    process.kill(target === 'group' ? -demo.pid : demo.pid, signal);
-    expect(await demo.ended).toEqual({ code });
-    await expectGone(processes);
-    expect(demo.output).toContain('Interrupted');
-    expect(demo.output).not.toContain('failed');
-    expect(logFoldersOf(demo)).toEqual([]);
-  },
-  60_000,
-);
+] as const)('%s leaves no process behind', async (_, moment, signal, target, code) => {
+  const demo = new Demo();
+  await demo.says(moment);
+  const processes = descendants(demo.pid);
+  // Ctrl-C in a terminal reaches the whole process group.
+  process.kill(target === 'group' ? -demo.pid : demo.pid, signal);
+  expect(await demo.ended).toEqual({ code });
+  await expectGone(processes);
+  expect(demo.output).toContain('Interrupted');
+  expect(demo.output).not.toContain('failed');
+  expect(logFoldersOf(demo)).toEqual([]);
+});
 
 test('a worker that dies ends the demo with exit code 1, its last log lines and nothing left', async () => {
   const demo = new Demo();
@@ -152,20 +148,16 @@ test('a worker that dies ends the demo with exit code 1, its last log lines and 
   const [, log] = /The last lines of (\S+):/.exec(demo.output) ?? [];
   expect(existsSync(log ?? '')).toBe(true);
   rmSync(dirname(log ?? ''), { recursive: true });
-}, 60_000);
+});
 
 test('killed at once, it still leaves nothing', async () => {
   const demo = new Demo();
   await demo.says('Started:');
   const processes = descendants(demo.pid);
   demo.process.kill('SIGKILL');
-  await eventually(
-    'its watchdogs ended everything',
-    () => processes.every(({ pid }) => !isAlive(pid)),
-    15_000,
-  );
+  await eventually('its watchdogs ended everything', () => processes.every(({ pid }) => !isAlive(pid)));
   for (const folder of logFoldersOf(demo)) rmSync(join(tmpdir(), folder), { recursive: true });
-}, 60_000);
+});
 
 test('an argument it does not know gets the usage', async () => {
   const demo = new Demo('--sty');

@@ -21,7 +21,7 @@ let cluster: RedisCluster;
 
 beforeAll(async () => {
   cluster = await startRedisCluster();
-}, 60_000);
+});
 afterAll(() => cluster.stop());
 
 /**
@@ -161,7 +161,7 @@ describe('Waggle with a tenant in each of four shards', () => {
   const enqueue = async (tenant: string, fields: Record<string, unknown> = {}): Promise<string> =>
     (await engine.jobs.enqueue(tenant, { task: 'work', ...fields }, context)).id;
   const ended = (tenant: string, id: string): Promise<WaggleJob> =>
-    engine.jobs.waitUntilFinished(tenant, id, 15_000);
+    engine.jobs.waitUntilFinished(tenant, id, 60_000);
 
   test('the shards are spread over more than one node', async () => {
     const owners = await Promise.all(

@@ -4,12 +4,13 @@ import { readFileSync } from 'node:fs';
  * Resolves when `condition` holds, checked every 20 ms. For what sends no signal (a foreign process, a key in Redis);
  * where there is an event to wait for, wait for that.
  *
+ * @param timeoutMs far more than a loaded machine takes: it is no claim, only the end of a test that would hang
  * @throws Error naming `what` when it does not hold within `timeoutMs`
  */
 export async function eventually(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  timeoutMs = 10_000,
+  timeoutMs = 90_000,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {

@@ -81,7 +81,8 @@ async function startNode(folder: string): Promise<StartedNode> {
     // By default 10000 above the other port, which may be none.
     'cluster-port': busPort,
     'cluster-config-file': join(folder, `nodes-${busPort}.conf`),
-    'cluster-node-timeout': 2000,
+    // Nobody fails here, but on a machine with a lot to do a node may be slow to answer.
+    'cluster-node-timeout': 30_000,
   };
   const extraArgs = Object.entries(cluster).flatMap(([name, value]) => [`--${name}`, String(value)]);
   return { server: await startEmbeddedRedis({ extraArgs }), busPort };
@@ -113,14 +114,10 @@ async function introduce(nodes: readonly ClusterNode[], servers: readonly Starte
     if (place > 0) await first?.redis.call('CLUSTER', 'MEET', '127.0.0.1', port, busPort);
   }
   for (const { redis, port } of nodes) {
-    await eventually(
-      `node ${port} is part of a whole cluster`,
-      async () => {
-        const state = String(await redis.cluster('INFO'));
-        return state.includes('cluster_state:ok') && state.includes(`cluster_known_nodes:${nodes.length}`);
-      },
-      20_000,
-    );
+    await eventually(`node ${port} is part of a whole cluster`, async () => {
+      const state = String(await redis.cluster('INFO'));
+      return state.includes('cluster_state:ok') && state.includes(`cluster_known_nodes:${nodes.length}`);
+    });
   }
 }
 

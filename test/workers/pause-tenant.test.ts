@@ -4,7 +4,7 @@ import { defineTask } from '../../queues/tasks/define-task.ts';
 import { handle } from '../../workers/handlers/registry.ts';
 import type { JobContext } from '../../workers/runtime/context.ts';
 import { PauseTenant } from '../../workers/runtime/task-error.ts';
-import { latch, openTestWaggle, until } from './support.ts';
+import { latch, median, openTestWaggle, until } from './support.ts';
 import type { TestWaggle } from './support.ts';
 
 const HOUR_MS = 3_600_000;
@@ -73,16 +73,16 @@ describe('a handler that pauses its tenant', () => {
     waggle.startWorker();
     const starts: number[] = [];
     work = () => {
-      if (starts.push(performance.now()) <= 2) throw new PauseTenant(600);
+      if (starts.push(performance.now()) <= 5) throw new PauseTenant(300);
       return null;
     };
     const id = await waggle.enqueue('acme', 'anything');
     expect(await waggle.finished('acme', id)).toMatchObject({ state: 'completed', attempts: { made: 1 } });
-    const [first = 0, second = 0, third = 0] = starts;
-    for (const pause of [second - first, third - second]) {
-      expect(pause).toBeGreaterThanOrEqual(599);
-      expect(pause).toBeLessThan(2600);
-    }
+    const pauses = starts.slice(1).map((start, place) => start - (starts[place] ?? 0));
+    expect(pauses).toHaveLength(5);
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(299);
+    // A poll comes every 5 s.
+    expect(median(pauses)).toBeLessThan(2500);
     expect(await paused()).toBe(false);
   });
 
@@ -99,7 +99,7 @@ describe('a handler that pauses its tenant', () => {
     expect(pauses).toEqual([]);
     const { pausedUntil } = await waggle.engine.tenants.get('acme');
     expect(Date.parse(pausedUntil ?? '') - Date.now()).toBeLessThanOrEqual(HOUR_MS);
-    expect(Date.parse(pausedUntil ?? '') - Date.now()).toBeGreaterThan(HOUR_MS - 20_000);
+    expect(Date.parse(pausedUntil ?? '') - Date.now()).toBeGreaterThan(HOUR_MS - 300_000);
     await waggle.engine.tenants.resume('acme');
     expect(await waggle.finished('acme', id)).toMatchObject({ state: 'completed', attempts: { made: 1 } });
   });
@@ -116,7 +116,7 @@ describe('a handler that pauses its tenant', () => {
     await started.opened;
     await waggle.engine.tenants.pause('acme', null);
     ordered.open();
-    await until(async () => (await waggle.engine.jobs.get('acme', id)).state === 'waiting', 2000);
+    await until(async () => (await waggle.engine.jobs.get('acme', id)).state === 'waiting');
     expect(await waggle.engine.tenants.get('acme')).toMatchObject({ paused: true, pausedUntil: null });
   });
 });

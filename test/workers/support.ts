@@ -23,8 +23,8 @@ export interface TestWaggle {
   startWorker(settings?: Partial<WorkerSettings>): { worker: RunningWorker; metrics: WorkerMetrics };
   /** Enqueues a job and gives its id. */
   enqueue(tenant: string, task: string, payload?: unknown, fields?: Record<string, unknown>): Promise<string>;
-  /** The finished job; fails when it takes longer. */
-  finished(tenant: string, id: string, timeoutMs?: number): Promise<Job>;
+  /** As {@link finished}. */
+  finished(tenant: string, id: string): Promise<Job>;
   startedWorkers(): readonly RunningWorker[];
   close(): Promise<void>;
 }
@@ -54,7 +54,7 @@ export async function openTestWaggle(options: {
       return (await engine.jobs.enqueue(tenant, request, { correlationId: 'corr-1' })).id;
     },
     startedWorkers: () => workers,
-    finished: (tenant, id, timeoutMs = 10_000) => finished(engine, tenant, id, timeoutMs),
+    finished: (tenant, id) => finished(engine, tenant, id),
     async close() {
       await Promise.all(workers.map((worker) => worker.drain()));
       await engine.close();
@@ -62,9 +62,13 @@ export async function openTestWaggle(options: {
   };
 }
 
-export async function finished(engine: Engine, tenant: string, id: string, timeoutMs: number): Promise<Job> {
-  const job = await engine.jobs.waitUntilFinished(tenant, id, timeoutMs);
-  if (job.finishedAt === null) throw new Error(`${id} is still ${job.state} after ${timeoutMs} ms`);
+/** What a test waits at most: far more than a loaded machine takes, and less than a test may take. No claim. */
+const WAIT_MS = 90_000;
+
+/** The finished job. @throws Error when it is not finished by then */
+export async function finished(engine: Engine, tenant: string, id: string): Promise<Job> {
+  const job = await engine.jobs.waitUntilFinished(tenant, id, WAIT_MS);
+  if (job.finishedAt === null) throw new Error(`${id} is still ${job.state} after ${WAIT_MS} ms`);
   return job;
 }
 
@@ -103,7 +107,7 @@ export function latch<T = void>(): { opened: Promise<T>; open: (value: T) => voi
 }
 
 /** Resolves when the condition holds; looks every few ms. For states nobody announces. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = WAIT_MS): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error('The condition did not come true in time');
@@ -111,12 +115,18 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
   }
 }
 
+/** The middle one: what is usual, whatever a machine with a lot to do makes of single ones. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((one, other) => one - other);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
 export interface WorkerProcess {
   readonly child: ChildProcess;
   /** Everything the process has written. */
   output(): string;
   /** Resolves when a line of its log has this message. */
-  logged(message: string, timeoutMs?: number): Promise<void>;
+  logged(message: string): Promise<void>;
   /** The exit code, or the signal that ended it. */
   readonly ended: Promise<number | NodeJS.Signals | null>;
 }
@@ -138,12 +148,12 @@ export function forkWorker(env: Record<string, string>): WorkerProcess {
   const ended = once(child, 'close').then(
     ([code, signal]) => (code ?? signal) as number | NodeJS.Signals | null,
   );
-  const logged = async (message: string, timeoutMs?: number): Promise<void> => {
+  const logged = async (message: string): Promise<void> => {
     await until(() => {
       if (child.exitCode !== null)
         throw new Error(`The worker ended before it logged "${message}":\n${text}`);
       return text.includes(`"msg":"${message}"`);
-    }, timeoutMs);
+    });
   };
   return { child, output: () => text, logged, ended };
 }

@@ -73,13 +73,15 @@ describe('an account', () => {
     await until(() => Date.now() - Date.parse(job.createdAt) > 1000);
     const { worker } = waggle.startWorker();
     await waggle.finished('early', early);
-    await waggle.finished('late', delayed);
+    const { runAt, startedAt } = await waggle.finished('late', delayed);
     await waggle.finished('flow', id);
     await worker.drain();
     const p50 = async (tenant: string): Promise<number | null> =>
       hourOf(await own.usage.of(tenant)).waitMs.p50;
     expect(await p50('early')).toBeGreaterThan(900);
-    expect(await p50('late')).toBeLessThan(900);
+    // A time is found within a tenth.
+    const sinceDueMs = Date.parse(startedAt ?? '') - Date.parse(runAt);
+    expect(await p50('late')).toBeLessThanOrEqual(1.1 * sinceDueMs + 20);
     expect(await p50('flow')).toBeNull();
   });
 });
@@ -104,7 +106,7 @@ test('tenants of weights 1 and 3 in two shards with endless backlogs receive wha
   await until(async () => {
     const usages = await readAll();
     return usages.reduce((sum, usage) => sum + hourOf(usage).started, 0) >= 2500;
-  }, 90_000);
+  });
   // Read while nothing is booked, or what one read sees the next one may not.
   for (const { child } of workers) child.kill('SIGTERM');
   await Promise.all(workers.map((worker) => worker.ended));
@@ -116,4 +118,4 @@ test('tenants of weights 1 and 3 in two shards with endless backlogs receive wha
     expect(Math.abs((received ?? 0) - (entitled ?? 0))).toBeLessThan(0.1 * (entitled ?? 0));
   }
   expect(all.reduce((sum, usage) => sum + (hourOf(usage).share.received ?? 0), 0)).toBeCloseTo(1, 9);
-}, 150_000);
+});

@@ -66,7 +66,7 @@ export async function startApi(redisUrl: string, env: Record<string, string> = {
   };
 }
 
-/** One request. Rejects when the connection breaks, and after 10 s without an answer unless told otherwise. */
+/** One request. Rejects when the connection breaks, and after 70 s without an answer. */
 export function send(
   port: number,
   method: string,

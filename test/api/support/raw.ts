@@ -7,7 +7,7 @@ export interface RawAnswer {
 }
 
 /** Sends bytes that no proper client would, reads until the server closes, and gives up after `withinMs`. */
-export function exchange(port: number, bytes: Buffer | string, withinMs = 5000): Promise<RawAnswer> {
+export function exchange(port: number, bytes: Buffer | string, withinMs = 60_000): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes));

@@ -68,7 +68,7 @@ test('what jobs cost is shared by weight, whatever their costs are', async () =>
     }),
     { numRuns: Number(process.env.FC_RUNS ?? 8) },
   );
-}, 60_000);
+});
 
 test('a cheap job that comes after a pause costs its group no more than another', async () => {
   await inLab('fair', async (lab) => {

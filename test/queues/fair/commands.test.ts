@@ -115,7 +115,7 @@ describe('the commands of BullMQ', () => {
     ]) {
       expect(recorded).toContain(pair);
     }
-  }, 120_000);
+  });
 
   test('that are served are the frozen ones', () => {
     expect([...served('prioritized'), ...served('wait'), 'to wait RENAME'].sort()).toEqual(

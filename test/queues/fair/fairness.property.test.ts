@@ -240,7 +240,7 @@ test('random programs keep every invariant and the order of the model', async ()
     }),
     { numRuns: RUNS },
   );
-}, 120_000);
+});
 
 /** Adds `count` plain jobs to each group, all named after it. */
 async function backlog(queue: Queue, groups: string[], count: number): Promise<void> {
@@ -282,7 +282,7 @@ describe('shares', () => {
       ),
       { numRuns: Math.ceil(RUNS / 4) },
     );
-  }, 90_000);
+  });
 
   test('a group that comes back whenever that pays gets no more than its share', async () => {
     await inLab('fair', async (lab) => {
@@ -310,7 +310,7 @@ describe('shares', () => {
       // A group of weight 1 that never leaves is served once in one unit of virtual time.
       expect(tricky).toBeLessThanOrEqual(Math.ceil(now - from) + 2);
     });
-  }, 60_000);
+  });
 
   test('a group with one job at a time gets its share and no more', async () => {
     await inLab('fair', async (lab) => {
@@ -344,7 +344,7 @@ describe('shares', () => {
       while ((await pick(worker)) !== 'newcomer') waited++;
       expect(waited).toBeLessThan(200);
     });
-  }, 60_000);
+  });
 
   test('a raised weight counts from the next pick on', async () => {
     await inLab('fair', async (lab) => {

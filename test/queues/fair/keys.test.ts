@@ -189,10 +189,10 @@ test('a rate that comes due wakes a worker, also when the last other group left 
     await lab.backend(queue).setGroupLimits('slow', { rate: { limit: 1, periodMs: 300 } });
     const ran: string[] = [];
     for (let i = 0; i < 3; i += 1)
-      lab.worker('q', async (job) => void ran.push(job.name), { drainDelay: 20 });
+      lab.worker('q', async (job) => void ran.push(job.name), { drainDelay: 600 });
     for (const name of ['s1', 's2']) await queue.add(name, {}, { group: { id: 'slow' } } as JobsOptions);
     await queue.add('quick', {}, { group: { id: 'other' } } as JobsOptions);
-    await eventually('all have run, long before a worker looks by itself', () => ran.length === 3, 5000);
+    await eventually('all have run, long before a worker looks by itself', () => ran.length === 3);
   });
 });
 

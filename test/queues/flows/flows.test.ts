@@ -40,7 +40,7 @@ const states = (flow: Flow): Record<string, string> =>
 
 async function run(tenant: string, tree: FlowTree): Promise<Flow> {
   const { id } = await engine.flows.enqueue(tenant, tree, context);
-  await engine.jobs.waitUntilFinished(tenant, id, 20_000);
+  await engine.jobs.waitUntilFinished(tenant, id, 60_000);
   await engine.flows.cancelUnstarted(tenant, id);
   return engine.flows.get(tenant, id);
 }
@@ -70,7 +70,7 @@ test('a tree of ten nodes runs from its leaves to its root', async () => {
   expect(Object.keys(receipt.jobs).sort()).toEqual(
     ['root', 'left', 'right', 'work', 'work-2', 'work-3', 'work-4', 'work-5', 'echo'].sort(),
   );
-  const done = await engine.jobs.waitUntilFinished('ten', receipt.id, 20_000);
+  const done = await engine.jobs.waitUntilFinished('ten', receipt.id, 60_000);
   expect(done).toMatchObject({
     state: 'completed',
     flow: { id: receipt.id, parentId: null },
@@ -159,7 +159,7 @@ test('fail: a flow ends even when nobody serves the queues of its upper nodes', 
     },
     context,
   );
-  expect(await engine.jobs.waitUntilFinished('unserved', id, 10_000)).toMatchObject({
+  expect(await engine.jobs.waitUntilFinished('unserved', id, 60_000)).toMatchObject({
     state: 'failed',
     error: { code: 'child_failed' },
   });
@@ -191,10 +191,10 @@ test('fail: a node that runs already runs to its end', async () => {
     },
     context,
   );
-  expect(await engine.jobs.waitUntilFinished('busy', id, 10_000)).toMatchObject({ state: 'failed' });
+  expect(await engine.jobs.waitUntilFinished('busy', id, 60_000)).toMatchObject({ state: 'failed' });
   expect(await engine.jobs.get('busy', jobs.slow ?? '')).toMatchObject({ state: 'active' });
   go.open();
-  expect(await engine.jobs.waitUntilFinished('busy', jobs.slow ?? '', 10_000)).toMatchObject({
+  expect(await engine.jobs.waitUntilFinished('busy', jobs.slow ?? '', 60_000)).toMatchObject({
     state: 'completed',
   });
 });

@@ -73,7 +73,7 @@ test('states are told apart after jobs ran', async () => {
     if (job.data.payload === 'bad') throw new Error('bad');
   };
   engine.work('ran', run, { queue: 'busy' });
-  await Promise.all(ids.slice(0, 2).map((id) => engine.jobs.waitUntilFinished('ran', id, 10_000)));
+  await Promise.all(ids.slice(0, 2).map((id) => engine.jobs.waitUntilFinished('ran', id, 60_000)));
   expect(await all('ran', { state: 'completed' })).toEqual([ids[0]]);
   expect(await all('ran', { state: 'failed' })).toEqual([ids[1]]);
   expect(await all('ran', { state: 'waiting' })).toEqual([ids[2]]);

@@ -15,7 +15,7 @@ const LONG_AGO = 1_000_000;
 
 async function finished(tenant: string, payload: unknown = null): Promise<string> {
   const { id } = await engine.jobs.enqueue(tenant, { task: 'work', payload }, context);
-  await engine.jobs.waitUntilFinished(tenant, id, 10_000);
+  await engine.jobs.waitUntilFinished(tenant, id, 60_000);
   return id;
 }
 
@@ -91,7 +91,7 @@ test('the nodes of a flow stay until its root goes, and go with it', async () =>
     },
     context,
   );
-  await engine.jobs.waitUntilFinished('flow-keep', flow.id, 10_000);
+  await engine.jobs.waitUntilFinished('flow-keep', flow.id, 60_000);
   const ids = Object.values(flow.jobs);
   const schedule = (id: string): Promise<void> =>
     engine.retention.schedule(0, { queue: 'default', id, finishedAt: Date.now() - LONG_AGO, retainMs: 0 });

@@ -29,7 +29,7 @@ test('a job is shown waiting, active and completed, with its result', async () =
     result: null,
   });
   go.open();
-  const done = await engine.jobs.waitUntilFinished('states', id, 10_000);
+  const done = await engine.jobs.waitUntilFinished('states', id, 60_000);
   expect(done).toMatchObject({
     state: 'completed',
     result: { got: 7 },
@@ -54,7 +54,7 @@ test.each([
     },
     { queue: reason },
   );
-  const job = await engine.jobs.waitUntilFinished(tenant, id, 10_000);
+  const job = await engine.jobs.waitUntilFinished(tenant, id, 60_000);
   expect(job).toMatchObject({
     state,
     error: { code, message: expect.any(String), retryable: false },
@@ -98,7 +98,7 @@ test('an unrecoverable failure of a foreign worker is a plain failure', async ()
     },
     { queue: 'plain' },
   );
-  expect(await engine.jobs.waitUntilFinished('plain', id, 10_000)).toMatchObject({
+  expect(await engine.jobs.waitUntilFinished('plain', id, 60_000)).toMatchObject({
     state: 'failed',
     error: { code: 'task_failed', message: 'never again' },
     attempts: { made: 1, max: 3 },

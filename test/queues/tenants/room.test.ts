@@ -44,7 +44,7 @@ describe('maxWaiting', () => {
     await enqueue('globex');
 
     engine.work('acme', () => null, { queue: 'side' });
-    await engine.jobs.waitUntilFinished('acme', id, 10_000);
+    await engine.jobs.waitUntilFinished('acme', id, 60_000);
     await enqueue('acme');
     await enqueue('acme');
     await expect(enqueue('acme')).rejects.toMatchObject(FULL);
@@ -149,7 +149,7 @@ describe('maxWaiting', () => {
     const backend = topology.queue(topology.shardOf('acme'), 'default').getBackend();
     const held = await backend.reserveRoom('acme', 3, 2);
     expect(held.jobs).toBe(2);
-    expect((await backend.reserveRoom('acme', 3, 2, 200)).jobs).toBe(1);
+    expect((await backend.reserveRoom('acme', 3, 2, 3000)).jobs).toBe(1);
     expect((await backend.reserveRoom('acme', 3, 2)).jobs).toBe(0);
     await held.free();
     const again = await backend.reserveRoom('acme', 3, 3);

@@ -69,11 +69,11 @@ test('an engine without a server fails soon with redis_unavailable', async () =>
   await expect(openEngine({ redisUrl: 'redis://127.0.0.1:1', shards: 4, logger })).rejects.toMatchObject({
     code: 'redis_unavailable',
   });
-  expect(Date.now() - started).toBeLessThan(3000);
+  expect(Date.now() - started).toBeLessThan(10_000);
 });
 
 test('a server that hangs fails a call instead of holding it', async () => {
-  const hung = connectProducer(server.url, undefined, 300);
+  const hung = connectProducer(server.url, undefined, 2000);
   await hung.connect();
   process.kill(server.pid, 'SIGSTOP');
   try {

@@ -15,7 +15,7 @@ beforeEach(async () => {
   // What a test books in one go is to fall into one minute.
   await eventually(
     'the minute goes on',
-    async () => Number((await engine.topology.redis.time())[0]) % 60 < 55,
+    async () => Number((await engine.topology.redis.time())[0]) % 60 < 50,
   );
 });
 afterEach(() => engine.close());

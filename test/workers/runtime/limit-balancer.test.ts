@@ -74,7 +74,8 @@ test('without limits nobody balances; with the first one somebody does, at once'
   expect([...one.calls, ...two.calls]).toEqual(['isNeeded', 'isNeeded']);
   await engine.overall.queues.put('default', { maxRunning: 2 });
   await wantIn(3, 5);
-  await eventually('the units are where the jobs are', async () => (await parts('q:default'))[3] === 2, 3000);
+  // Whoever is not told of limits looks for some every 10 s.
+  await eventually('the units are where the jobs are', async () => (await parts('q:default'))[3] === 2, 7000);
   expect(await parts('q:default')).toEqual([0, 0, 0, 2]);
   // One of the two alone.
   expect([one, two].filter(({ calls }) => calls.includes('balance'))).toHaveLength(1);
@@ -87,7 +88,7 @@ test('units do not go where no worker is, or where the queue is paused', async (
   await engine.presence.withdraw(1, ['default'], 'here');
   await engine.topology.queue(2, 'default').pause();
   start('one');
-  await eventually('the third shard has all', async () => (await parts('q:default'))[3] === 4, 3000);
+  await eventually('the third shard has all', async () => (await parts('q:default'))[3] === 4);
 });
 
 test('another takes over when the one that balances dies, and that one can change nothing any more', async () => {
@@ -104,10 +105,10 @@ test('another takes over when the one that balances dies, and that one can chang
   });
   await asleep.opened;
   const second = start('two');
-  await eventually('the second balances', () => second.calls.includes('balance'), 8000);
+  await eventually('the second balances', () => second.calls.includes('balance'));
   expect(await engine.overall.balance(1, new Shares())).toBe('stale');
   await wantIn(1, 3);
-  await eventually('its units follow the demand', async () => (await parts('q:default'))[1] === 2, 3000);
+  await eventually('its units follow the demand', async () => (await parts('q:default'))[1] === 2);
   awake.open();
   expect((await parts('q:default')).reduce((sum, m) => sum + m, 0)).toBe(2);
 });

@@ -23,7 +23,10 @@ export async function keyspace(lab: Lab, forgive: (keys: Record<string, unknown>
   const keys = await dump(lab.redis, lab.prefix);
   forgive(keys);
   for (const [key, content] of Object.entries(keys)) {
-    if (/^:q:(completed|failed|delayed)$/.test(key)) keys[key] = pairs(content as string[]).map(([id]) => id).sort();
+    if (/^:q:(completed|failed|delayed)$/.test(key))
+      keys[key] = pairs(content as string[])
+        .map(([id]) => id)
+        .sort();
     // By moments, of which two are the same or not.
     if (key === ':q:fair:park') keys[key] = pairs(content as string[]).sort(([a], [b]) => (a < b ? -1 : 1));
   }

@@ -91,8 +91,8 @@ local function fetch(token)
   end
   if gated ~= false then
     next, more = claimNext(base, timestamp, ARGV[3], token, ARGV[2], gated)
-    -- Jobs may have been set aside just now, and others of theirs are not to overtake them.
-    meta[9] = meta[9] or gated and gated.aside
+    -- Jobs may have been set aside just now, which others of theirs are not to overtake; or none is any more.
+    meta[9] = gated and gated.aside and native('HGET', base .. 'meta', 'fair:aside')
   end
   return next
 end

@@ -1,6 +1,6 @@
 /** What happens to jobs that are added or end in one turn of the event loop, case by case; see batches.property.test.ts. */
 import { expect, test } from '@jest/globals';
-import type { Job } from 'bullmq';
+import type { Job, JobsOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { FairJobsOptions, GroupLimits } from '../../../queues/fair/index.ts';
 import { startEmbeddedRedis } from '../../../src/demo/embedded-redis.ts';
@@ -106,6 +106,12 @@ test('a queue that runs dry in a batch leaves the others without a job, and is d
     );
     expect(await finish(pair, 2)).toEqual([null, null]);
     expect(await pair.events('drained')).toBe(1);
+    await pair.step(add('a'));
+    await pair.step(start(1));
+    expect(await finish(pair, 1, { 0: { fault: 'unlist' } })).toEqual([
+      expect.stringContaining('not in the active'),
+    ]);
+    expect(await pair.events('drained')).toBe(1);
   });
 });
 
@@ -135,6 +141,28 @@ test.each([
     const served = await finish(pair, 20);
     expect(new Set(served.slice(0, count)).size).toBe(Math.min(count, 20, 3 * count));
     await finish(pair, 20);
+  });
+});
+
+test('the marker is set for a first group that comes with others, and again when sixteen jobs have gone', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const marker = worker.toKey('marker');
+    const inGroup = (id: string): JobsOptions => ({ group: { id } }) satisfies FairJobsOptions as JobsOptions;
+    await Promise.all(
+      times(40, 'j').map((name, n) => queue.add(name, {}, inGroup(n === 0 ? 'first' : 'second'))),
+    );
+    expect(await lab.redis.zscore(marker, '0')).toBe('0');
+    let jobs: Job[] = [];
+    for (let i = 0; i < 5; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    await lab.redis.del(marker);
+    for (const taken of [10, 15, 20]) {
+      const next = await Promise.all(
+        jobs.map((job) => job.moveToCompleted(1, 't', true) as Promise<[never, string]>),
+      );
+      jobs = next.map(([fields, id]) => worker['createJob'](fields, id));
+      expect([taken, await lab.redis.zscore(marker, '0')]).toEqual([taken, taken > 16 ? '0' : null]);
+    }
   });
 });
 

@@ -106,6 +106,12 @@ export const batchMutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
+    from: 'if leaving > 0 and',
+    to: 'if fetching == 0 and leaving > 0 and',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
     from: "gated.aside and native('HGET', base .. 'meta', 'fair:aside')",
     to: 'gated.aside',
     tests: batches,

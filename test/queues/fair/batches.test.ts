@@ -166,6 +166,19 @@ test('the marker is set for a first group that comes with others, and again when
   });
 });
 
+test('the marker is set for slots of a queue that come free beside one whose worker goes on', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    await queue.setGlobalConcurrency(3);
+    await queue.addBulk(times(9, 'j').map((name) => ({ name, data: {} })));
+    const jobs: Job[] = [];
+    for (let i = 0; i < 3; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    await lab.redis.del(worker.toKey('marker'));
+    await Promise.all(jobs.map((job, i) => job.moveToCompleted(1, 't', i === 0)));
+    expect(await lab.redis.zscore(worker.toKey('marker'), '0')).toBe('0');
+  });
+});
+
 test('what is added in one turn keeps its order, also beside what goes another way', async () => {
   await inPair('first', async (pair) => {
     const plain = { name: 'plain', opts: {} };

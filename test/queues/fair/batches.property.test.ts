@@ -1,81 +1,17 @@
-import { expect, test } from '@jest/globals';
+import { test } from '@jest/globals';
 import fc from 'fast-check';
-import { createFairBackend } from '../../../queues/fair/index.ts';
+import { inPair } from './batch-pair.ts';
 import { program } from './batch-program.ts';
-import type { Program, Step } from './batch-program.ts';
-import { OneByOne, Together } from './batch-sides.ts';
-import type { Side } from './batch-sides.ts';
-import { inLab } from './bullmq-lab.ts';
-import { comparable, keyspace } from './comparable.ts';
-import { brokenInvariants, fairState } from './keyspace.ts';
 
 const RUNS = Number(process.env.FC_RUNS ?? 20);
-
-/** So many empty queues one pick passes over at the most, and the next one goes on; a batch leaves that to the next call. */
-const LOST_AT_MOST = 6;
-
-/** The marker is set when there may be work, once in a while to remind; how often is not the same. */
-function forgive(keys: Record<string, unknown>): void {
-  delete keys[':q:marker'];
-}
-
-/** The same steps on both sides, compared after each. */
-class Pair {
-  readonly #sides: readonly [Together, OneByOne];
-  readonly #plainFirst: boolean;
-  readonly #lost = new Set<string>();
-  #steps = 0;
-
-  constructor(sides: readonly [Together, OneByOne], unprioritized: Program['unprioritized']) {
-    this.#sides = sides;
-    this.#plainFirst = unprioritized === 'first';
-  }
-
-  async step(step: Step): Promise<void> {
-    if (step.op === 'lose-queue') {
-      if (this.#lost.size >= LOST_AT_MOST) return;
-      this.#lost.add(step.group);
-    }
-    this.#steps += 1;
-    const context = `step ${this.#steps} ${JSON.stringify(step)}`;
-    const [batch, single] = await this.#both((side) => side.step(step));
-    expect([context, comparable(batch)]).toEqual([context, comparable(single)]);
-    const [after, expected] = await this.#both((side) => keyspace(side.lab, forgive));
-    expect([context, after]).toEqual([context, expected]);
-    const [{ lab, base }] = this.#sides;
-    const damage = { ghosts: this.#lost, isDrifted: this.#lost.size > 0 };
-    const broken = brokenInvariants(await fairState(lab.redis, base), this.#plainFirst, damage);
-    expect([context, broken]).toEqual([context, []]);
-  }
-
-  /** Everything ends, most of it in full batches, until nothing comes. */
-  async drain(): Promise<void> {
-    await this.step({ op: 'resume' });
-    for (let i = 0; i < 30 && this.#sides[0].activeCount > 0; i += 1) {
-      const ends = Array.from({ length: 20 }, () => ({ nth: 0, fetch: true, fault: null }));
-      await this.step({ op: 'finish', ends });
-    }
-    expect(this.#sides[0].activeCount).toBe(0);
-  }
-
-  async #both<T>(of: (side: Side) => Promise<T>): Promise<T[]> {
-    return Promise.all(this.#sides.map(of));
-  }
-}
 
 test('what is done in one turn is what is done one by one', async () => {
   await fc.assert(
     fc.asyncProperty(program, async ({ unprioritized, steps }) => {
-      const fair = createFairBackend({ unprioritized });
-      await inLab(fair, (one) =>
-        inLab(fair, async (other) => {
-          const sides = [new Together(one), new OneByOne(other)] as const;
-          await Promise.all(sides.map((side) => side.ready()));
-          const pair = new Pair(sides, unprioritized);
-          for (const step of steps) await pair.step(step);
-          await pair.drain();
-        }),
-      );
+      await inPair(unprioritized, async (pair) => {
+        for (const step of steps) await pair.step(step);
+        await pair.drain();
+      });
     }),
     { numRuns: RUNS },
   );

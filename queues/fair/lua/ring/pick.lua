@@ -147,7 +147,8 @@ local function pick(base, read, gated)
   end
   local jobId, more, slot = pickOne(base, read, gated)
   ahead = ahead - 1
-  if ahead < 1 or not jobId then
+  -- One that finds nobody has done so already.
+  if ahead < 1 then
     commit(base)
   end
   return jobId, more, slot

@@ -65,6 +65,27 @@ test('a group that moves on to the tag of the last one that was read is before i
   });
 });
 
+test('a group that leaves is remembered by those that nobody has read, not by one that has gone past them', async () => {
+  await inPair('first', async (pair) => {
+    await pair.step(add('x', 'x'));
+    await pair.step(start(2));
+    await pair.step(add('a/j/3', 'a/j/3', 'b', 'c', 'c'));
+    expect(await finish(pair, 2)).toEqual(['a', 'b']);
+    await pair.step(add('b', 'b', 'c', 'c'));
+    expect(await finish(pair, 2)).toEqual(['c', 'c']);
+  });
+});
+
+test('a series that ends at a group whose queue was lost leaves nothing', async () => {
+  await inPair('first', async (pair) => {
+    await pair.step(add('x', 'x'));
+    await pair.step(start(2));
+    await pair.step(add('a', 'lost'));
+    await pair.step({ op: 'lose-queue', group: 'lost' });
+    expect(await finish(pair, 2)).toEqual(['a', null]);
+  });
+});
+
 test('jobs that were set aside are served in a batch, and are forgotten in it', async () => {
   await inPair('first', async (pair) => {
     await pair.step({ op: 'gate', change: { kind: 't', name: 'echo', m: 1 } });

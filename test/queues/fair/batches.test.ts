@@ -175,7 +175,7 @@ test('the marker is set for a first group that comes with others, and again when
     );
     expect(await lab.redis.zscore(marker, '0')).toBe('0');
     let jobs: Job[] = [];
-    for (let i = 0; i < 5; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    for (let i = 0; i < 5; i += 1) jobs.push(await worker.getNextJob('t', { block: false }));
     await lab.redis.del(marker);
     for (const taken of [10, 15, 20]) {
       const next = await Promise.all(
@@ -193,7 +193,7 @@ test('the marker is set for slots of a queue that come free beside one whose wor
     await queue.setGlobalConcurrency(3);
     await queue.addBulk(times(9, 'j').map((name) => ({ name, data: {} })));
     const jobs: Job[] = [];
-    for (let i = 0; i < 3; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    for (let i = 0; i < 3; i += 1) jobs.push(await worker.getNextJob('t', { block: false }));
     await lab.redis.del(worker.toKey('marker'));
     await Promise.all(jobs.map((job, i) => job.moveToCompleted(1, 't', i === 0)));
     expect(await lab.redis.zscore(worker.toKey('marker'), '0')).toBe('0');

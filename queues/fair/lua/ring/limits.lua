@@ -17,11 +17,36 @@
   "<when it started, ms of Redis' clock, if that is charged>:<group>".
 ]]
 
-local function decoded(text)
-  if text and string.byte(text) == 123 then
-    return cjson.decode(text)
+local NONE, NO_LIMIT, time, lastBase, lastPrefix, lastQueue = {}, { w = '1' }, nil, nil, nil, nil
+
+local function placeOf(base)
+  if base ~= lastBase then
+    lastBase, lastPrefix, lastQueue = base, string.match(base, OF_QUEUE)
   end
-  return { w = text or '1' }
+  return lastPrefix, lastQueue
+end
+
+local known = {} -- text -> what it says: in a series of picks it is mostly the same
+
+local function decoded(text)
+  if not text then
+    return NO_LIMIT
+  end
+  local limit = known[text]
+  if not limit then
+    limit = string.byte(text) == 123 and cjson.decode(text) or { w = text }
+    known[text] = limit
+  end
+  return limit
+end
+
+-- Redis' clock, which stands still for a script, in microseconds.
+local function now()
+  if not time then
+    local reply = native('TIME')
+    time = reply[1] * 1000000 + reply[2]
+  end
+  return time
 end
 
 -- One of the two sets of limits that a group has in a queue, and what is used of it.
@@ -34,7 +59,7 @@ end
 
 -- Everything that decides about a group in one queue, as of now. Two calls, three when it has a rate or a pause.
 local function useOf(base, group)
-  local prefix, queue = string.match(base, OF_QUEUE)
+  local prefix, queue = placeOf(base)
   local found = native('HMGET', prefix .. ':fair:limits', group, '*')
   local limit = decoded(found[1] or found[2])
   local pausedUntil = tonumber(limit.u)
@@ -46,19 +71,18 @@ local function useOf(base, group)
       pausedUntil = others
     end
   end
-  local own = limit.q and limit.q[queue] or {}
+  local own = limit.q and limit.q[queue] or NONE
   local key, here = prefix .. ':fair:state:' .. group, ':' .. queue
   local state = native('HMGET', key, 'run', 'tat', 'run' .. here, 'tat' .. here)
   local use = {
     base = base, prefix = prefix, queue = queue, group = group, key = key, pausedUntil = pausedUntil,
-    weight = own.w or limit.w or '1', charge = tonumber(own.c or limit.c),
+    weight = own.w or limit.w or '1', charge = tonumber(own.c or limit.c), timed = false, limited = false, now = false,
     gateOf(limit, '', state[1], state[2]), gateOf(own, here, state[3], state[4]),
   }
   use.timed = use[1].every or use[2].every or use.charge or (pausedUntil and pausedUntil >= 0)
   use.limited = use.timed or use[1].max or use[2].max or pausedUntil
   if use.timed then
-    local time = native('TIME')
-    use.now = time[1] * 1000000 + time[2]
+    use.now = now()
     for i = 1, 2 do
       local gate = use[i]
       -- A debt that the rate of now could not have made is from another rate, or another clock.
@@ -122,7 +146,7 @@ end
 -- A job is not active any more. Whatever was held for its slot may run. `slot` is what its hash has in that field; the hash
 -- itself is the caller's to clean.
 local function release(base, jobId, slot)
-  local prefix, queue = string.match(base, OF_QUEUE)
+  local prefix, queue = placeOf(base)
   local slots, field = prefix .. ':fair:slots', queue .. ':' .. jobId
   local startedAt, group = string.match(slot or '', '^(%d*):(.*)$')
   group = group or native('HGET', slots, field)

@@ -6,7 +6,8 @@ export const SHARDS = 4;
 export const WORKERS = 2;
 export const SLOTS_PER_WORKER = 10;
 
-const READY_MS = 25_000;
+/** A machine with a lot to do takes long to start Node and compile everything. */
+const READY_MS = 60_000;
 const DRAIN_MS = 2000;
 const STOP_GRACE_MS = 3000;
 

@@ -18,6 +18,8 @@ const QUIET = [
   '--no-first-run',
 ];
 const SHARDS = 4;
+/** No claim: a browser on a machine with a lot to do is slow. */
+const WAIT_MS = 90_000;
 
 const installed = existsSync(CHROMIUM);
 if (!installed) process.stderr.write(`The dashboard is not tested in a browser: there is no ${CHROMIUM}.\n`);
@@ -37,7 +39,9 @@ if (!installed) process.stderr.write(`The dashboard is not tested in a browser: 
       headless: true,
       args: ['--no-sandbox', '--disable-gpu', ...QUIET],
       viewport: { width: 1400, height: 900 },
+      timeout: WAIT_MS,
     });
+    browser.setDefaultTimeout(WAIT_MS);
     page = await browser.newPage();
     page.on('pageerror', (error) => faults.push(error.message));
     page.on('request', (request) => {

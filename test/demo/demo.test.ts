@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url';
 import { eventually, isAlive } from '../support/eventually.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/demo/main.ts', import.meta.url));
-const LIMIT_MS = 60_000;
 
 const demos: ChildProcess[] = [];
 afterEach(() => {
@@ -90,34 +89,28 @@ function figures(output: string, label: string): { p50: number; longest: number;
   return { p50: milliseconds(p50), longest: milliseconds(longest), allDone: milliseconds(allDone) };
 }
 
-test(
-  'plays its story to the end, and the small tenants wait far less than first come, first served',
-  async () => {
-    const startedAt = Date.now();
-    const demo = new Demo();
-    await demo.says('Now five small tenants arrive');
-    const processes = descendants(demo.pid);
-    expect(processes.filter(({ command }) => command.includes('workers/main.ts'))).toHaveLength(2);
-    expect(processes.filter(({ command }) => command.includes('src/main.ts'))).toHaveLength(1);
-    expect(await demo.ended).toEqual({ code: 0 });
-    expect(Date.now() - startedAt).toBeLessThan(LIMIT_MS);
-    await expectGone(processes);
+test('plays its story to the end, and the small tenants wait far less than first come, first served', async () => {
+  const demo = new Demo();
+  await demo.says('Now five small tenants arrive');
+  const processes = descendants(demo.pid);
+  expect(processes.filter(({ command }) => command.includes('workers/main.ts'))).toHaveLength(2);
+  expect(processes.filter(({ command }) => command.includes('src/main.ts'))).toHaveLength(1);
+  expect(await demo.ended).toEqual({ code: 0 });
+  await expectGone(processes);
 
-    const fair = figures(demo.output, 'With Waggle');
-    const fcfs = figures(demo.output, 'First come, first served');
-    expect(fair.p50).toBeLessThan(fcfs.p50 / 3);
-    expect(fair.longest).toBeLessThan(fcfs.longest / 2);
-    expect(fair.allDone).toBeLessThan(fcfs.allDone / 2);
+  const fair = figures(demo.output, 'With Waggle');
+  const fcfs = figures(demo.output, 'First come, first served');
+  expect(fair.p50).toBeLessThan(fcfs.p50 / 3);
+  expect(fair.longest).toBeLessThan(fcfs.longest / 2);
+  expect(fair.allDone).toBeLessThan(fcfs.allDone / 2);
 
-    expect(demo.output).toMatch(/megacorp .*~\d+\/~\d+\/~\d+ \(/); // A line of the running table.
-    expect(demo.output).toContain('with {"report":"ready"}'); // The flow's result.
-    expect(demo.output).toMatch(/http:\/\/127\.0\.0\.1:\d+\/dashboard/);
-    expect(demo.output).toContain('npm run demo -- --stay');
-    expect(demo.output).not.toContain('\x1b'); // No terminal, no control sequences.
-    expect(logFoldersOf(demo)).toEqual([]);
-  },
-  LIMIT_MS + 20_000,
-);
+  expect(demo.output).toMatch(/megacorp .*~\d+\/~\d+\/~\d+ \(/); // A line of the running table.
+  expect(demo.output).toContain('with {"report":"ready"}'); // The flow's result.
+  expect(demo.output).toMatch(/http:\/\/127\.0\.0\.1:\d+\/dashboard/);
+  expect(demo.output).toContain('npm run demo -- --stay');
+  expect(demo.output).not.toContain('\x1b'); // No terminal, no control sequences.
+  expect(logFoldersOf(demo)).toEqual([]);
+});
 
 test.each([
   ['Ctrl-C in the middle of the story', 'sends 5,000 jobs', 'SIGINT', 'group', 130],

@@ -51,12 +51,12 @@ export class Keys {
     return `${this.#root}:limits:round`;
   }
 
-  /** HASH: sha256, tenant, scopes, createdAt, expiresAt, revoked. Goes when the key expires. */
+  /** HASH: sha256, tenant, scopes, createdAt, expiresAt, lastUsedAt, revoked. Goes 7 days after it expired or was revoked. */
   apiKey(keyId: string): string {
     return `${this.#root}:apikey:${keyId}`;
   }
 
-  /** SET of the ids of a tenant's API keys. */
+  /** SET of the ids of a tenant's API keys, at most 200. Those that have gone are dropped when it is listed. */
   tenantApiKeys(tenant: string): string {
     return `${this.#root}:apikeys:${tenant}`;
   }

@@ -7,6 +7,10 @@ import type { ApiSettings } from '../shared/settings.ts';
 import { adminTokenCheck } from './auth/admin-token.ts';
 import { apiKeyCheck } from './auth/api-key.ts';
 import { authenticator } from './auth/authenticate.ts';
+import type { Authenticate } from './auth/authenticate.ts';
+import { FailureThrottle } from './auth/failure-throttle.ts';
+import { jwtCheck } from './auth/jwt.ts';
+import { RequestRate } from './auth/request-rate.ts';
 import { createApiMetrics } from './metrics.ts';
 import { errorHandler, notFound } from './middleware/errors.ts';
 import { refuseWhenDraining } from './middleware/refuse-when-draining.ts';
@@ -40,9 +44,10 @@ export function createApp({
   app.enable('case sensitive routing');
   // Routes read the query themselves: Express' parser accepts repeated names.
   app.set('query parser', false);
+  app.set('trust proxy', settings.access.proxies);
 
   const metrics = createApiMetrics();
-  const authenticate = authenticator([adminTokenCheck(settings.adminToken), apiKeyCheck(engine.apiKeys)]);
+  const authenticate = callersOf(engine, settings);
 
   app.use(
     requestContext(),
@@ -65,4 +70,17 @@ export function createApp({
   );
   app.use(notFound(), errorHandler(logger));
   return app;
+}
+
+function callersOf(engine: Engine, { adminToken, jwt, access }: ApiSettings): Authenticate {
+  const { rate, burst, failures } = access;
+  return authenticator({
+    checks: [
+      adminTokenCheck(adminToken),
+      apiKeyCheck(engine.apiKeys),
+      ...(jwt === null ? [] : [jwtCheck(jwt)]),
+    ],
+    throttle: failures === 0 ? null : new FailureThrottle({ perAddress: failures }),
+    rate: rate === 0 ? null : new RequestRate({ rate, burst }),
+  });
 }

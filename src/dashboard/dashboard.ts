@@ -4,15 +4,18 @@ import type { Topology } from '../../queues/topology/topology.ts';
 import { adminTokenMatcher } from '../api/auth/admin-token.ts';
 import type { Authenticate } from '../api/auth/authenticate.ts';
 import { requireAdmin } from '../api/auth/authorize.ts';
+import { FailureThrottle } from '../api/auth/failure-throttle.ts';
 import { pageSecurityHeaders } from '../api/middleware/security-headers.ts';
 import { requestRecord } from '../api/request-record.ts';
 import { WaggleError } from '../shared/errors.ts';
 import { createBoard } from './board.ts';
-import { LoginThrottle } from './login-throttle.ts';
 import { loginRoutes } from './login.ts';
 import { mayActWithCookie } from './same-origin.ts';
 import { dashboardSessions } from './session.ts';
 import type { Sessions } from './session.ts';
+
+/** Wrong tokens a minute. The overall bound keeps many addresses from guessing together; it costs nobody the API. */
+const LOGINS = { perAddress: 5, overall: 1000 };
 
 export interface DashboardOptions {
   topology: Topology;
@@ -25,7 +28,7 @@ export interface DashboardOptions {
 /** Bull Board over every queue and shard, for the admin: with a session after logging in, or with the bearer token. */
 export function createDashboard({ topology, adminToken, authenticate, path }: DashboardOptions): Router {
   const sessions = dashboardSessions(adminToken, path);
-  const throttle = new LoginThrottle();
+  const throttle = new FailureThrottle(LOGINS);
   const router = Router();
   router.use(labelled(path), pageSecurityHeaders());
   router.use(loginRoutes({ path, sessions, throttle, isAdminToken: adminTokenMatcher(adminToken) }));

@@ -1,8 +1,9 @@
 import { Router } from 'express';
 import type { Request, Response } from 'express';
+import { addressOf } from '../api/auth/address.ts';
+import type { FailureThrottle } from '../api/auth/failure-throttle.ts';
 import { readBytes } from '../api/http/body.ts';
 import { WaggleError } from '../shared/errors.ts';
-import type { LoginThrottle } from './login-throttle.ts';
 import { loginPage, logoutPage } from './pages.ts';
 import { mayActWithCookie } from './same-origin.ts';
 import type { Sessions } from './session.ts';
@@ -13,7 +14,7 @@ export interface LoginDeps {
   /** Where the dashboard is mounted. */
   path: string;
   sessions: Sessions;
-  throttle: LoginThrottle;
+  throttle: FailureThrottle;
   isAdminToken: (token: string) => boolean;
 }
 
@@ -26,7 +27,7 @@ export function loginRoutes({ path, sessions, throttle, isAdminToken }: LoginDep
   router.post('/login', async (req, res) => {
     if (!mayActWithCookie(req)) throw fromElsewhere();
     const token = await submittedToken(req);
-    const address = req.socket.remoteAddress ?? '';
+    const address = addressOf(req);
     const waitMs = throttle.waitMs(address);
     if (waitMs > 0) {
       res.setHeader('Retry-After', Math.ceil(waitMs / 1000));

@@ -18,9 +18,7 @@ export const ApiKeyInfo = z
   .meta({ id: 'ApiKeyInfo', description: 'A key without its secret.' });
 export type ApiKeyInfo = z.output<typeof ApiKeyInfo>;
 
-export const ApiKeyList = z
-  .strictObject({ keys: z.array(ApiKeyInfo) })
-  .meta({
-    id: 'ApiKeyList',
-    description: "A tenant's keys, those revoked or expired in the last seven days included.",
-  });
+export const ApiKeyList = z.strictObject({ keys: z.array(ApiKeyInfo) }).meta({
+  id: 'ApiKeyList',
+  description: "A tenant's keys, those revoked or expired in the last seven days included.",
+});

@@ -1,6 +1,8 @@
 import { defaultLimits } from '../src/shared/limits.ts';
 import type { Limits } from '../src/shared/limits.ts';
 import type { Logger } from '../src/shared/logger.ts';
+import { AuditStream } from './audit/log.ts';
+import type { AuditLog } from './audit/log.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
@@ -48,6 +50,7 @@ export interface Engine {
   readonly flows: Flows;
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
+  readonly audit: AuditLog;
   readonly overall: OverallLimitsService;
   readonly retention: Retention;
   readonly superseded: Superseded;
@@ -114,6 +117,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
     tenants,
     apiKeys: new ApiKeyStore(topology),
+    audit: new AuditStream(topology),
     overall,
     retention,
     superseded,

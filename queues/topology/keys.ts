@@ -51,6 +51,11 @@ export class Keys {
     return `${this.#root}:limits:round`;
   }
 
+  /** STREAM of what was administered (field `act`, JSON). About 100,000 entries are kept. */
+  get audit(): string {
+    return `${this.#root}:audit`;
+  }
+
   /** HASH: sha256, tenant, scopes, createdAt, expiresAt, lastUsedAt, revoked. Goes 7 days after it expired or was revoked. */
   apiKey(keyId: string): string {
     return `${this.#root}:apikey:${keyId}`;

@@ -4,6 +4,7 @@ import type { Engine } from '../../queues/engine.ts';
 import { createDashboard } from '../dashboard/dashboard.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ApiSettings } from '../shared/settings.ts';
+import { auditor } from './audit.ts';
 import { adminTokenCheck } from './auth/admin-token.ts';
 import { apiKeyCheck } from './auth/api-key.ts';
 import { authenticator } from './auth/authenticate.ts';
@@ -48,6 +49,7 @@ export function createApp({
 
   const metrics = createApiMetrics();
   const authenticate = callersOf(engine, settings);
+  const audit = auditor(engine.audit, logger);
 
   app.use(
     requestContext(),
@@ -57,7 +59,7 @@ export function createApp({
     refuseWhenDraining(draining),
   );
   for (const route of routeTable({ engine }, metrics)) {
-    mountRoute(app, route, { authenticate, limits: settings.limits, draining });
+    mountRoute(app, route, { authenticate, audit, limits: settings.limits, draining });
   }
   app.use(
     DASHBOARD,
@@ -65,6 +67,7 @@ export function createApp({
       topology: engine.topology,
       adminToken: settings.adminToken,
       authenticate,
+      audit,
       path: DASHBOARD,
     }),
   );

@@ -24,6 +24,10 @@ export function apiKeyRoutes({ engine }: RouteDeps): Route[] {
     async handle({ params, body }) {
       return { status: 201, body: await engine.apiKeys.create(tenantOf(params), body) };
     },
+    auditDetail(_call, reply) {
+      const { id, scopes, expiresAt } = reply.body as ApiKey;
+      return { id, scopes, expiresAt };
+    },
   });
 
   const list = defineRoute({

@@ -29,6 +29,7 @@ export function tenantRoutes({ engine }: RouteDeps): Route[] {
     async handle({ params, body }) {
       return { status: 200, body: await engine.tenants.put(params['id'] ?? '', body) };
     },
+    auditDetail: ({ body }) => body,
   });
 
   const get = defineRoute({
@@ -75,6 +76,7 @@ export function tenantRoutes({ engine }: RouteDeps): Route[] {
     async handle({ params, body }) {
       return { status: 200, body: await engine.tenants.pause(params['id'] ?? '', durationOf(body.untilMs)) };
     },
+    auditDetail: ({ body }) => body,
   });
 
   const resume = defineRoute({

@@ -13,6 +13,11 @@ export interface Tenants {
   put(id: string, settings: TenantSettingsInput): Promise<Tenant>;
   /** The tenant; one nobody configured has the defaults of `*`. @throws WaggleError not_found for what is no tenant id */
   get(id: string): Promise<Tenant>;
+  /**
+   * Takes the settings and limits away: the tenant has those of `*` again, and `*` those of a fresh installation.
+   * @throws WaggleError not_found for what is no tenant id
+   */
+  remove(id: string): Promise<void>;
   /** Every configured tenant, by id. */
   list(): Promise<Tenant[]>;
   /**

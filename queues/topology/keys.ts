@@ -66,7 +66,17 @@ export class Keys {
     return `${this.#root}:apikeys:${tenant}`;
   }
 
-  /** HASH with field `settings` (JSON), next to what the fair backend keeps there (weight, finish tag). */
+  /** SET of the tenants of a shard that are being purged. Each goes when nothing of it is left. */
+  purges(shard: number): string {
+    return `${this.prefix(shard)}::purges`;
+  }
+
+  /** STRING: some process is purging the tenant. Goes with the purge, or 10 s after the process stopped saying so. */
+  purgeLease(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}::purge:${tenant}`;
+  }
+
+  /** HASH with field `settings` (JSON). Whatever else a tenant owns is named `…:tenant:<id>:…`, so that a purge finds it. */
   tenant(shard: number, tenant: string): string {
     return `${this.prefix(shard)}:tenant:${tenant}`;
   }

@@ -125,11 +125,11 @@ test('a purge that stops half-way is gone on with by whoever comes next; until t
   for (let n = 0; n < 60; n += 1) await enqueue('acme');
   let steps = 0;
   const first = await engine.purges.purge('acme', () => (steps += 1) <= 1);
-  expect(first).toEqual({ removed: 25, remaining: 35, done: false });
+  expect(first).toEqual({ removed: 10, remaining: 50, done: false });
   await expect(enqueue('acme')).rejects.toMatchObject({ code: 'queue_full' });
   expect(await engine.tenants.get('acme')).toMatchObject({ paused: true, maxWaiting: 0 });
   expect(await other.purges.resume((shard() + 1) % 4, onAndOn)).toBe(0);
-  expect(await other.purges.resume(shard(), onAndOn)).toBe(35);
+  expect(await other.purges.resume(shard(), onAndOn)).toBe(50);
   expect(await other.purges.resume(shard(), onAndOn)).toBe(0);
   expect(await other.tenants.get('acme')).toMatchObject({ configured: false, paused: false });
   await eventually('it may begin anew', () =>

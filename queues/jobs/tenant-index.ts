@@ -59,7 +59,12 @@ export class TenantIndex {
   /** Up to `count` of the oldest entries, but for the first `skipped`. */
   async oldest(tenant: string, skipped: number, count: number): Promise<IndexEntry[]> {
     const last = skipped + count - 1;
-    const flat = await this.#topology.redis.zrange(this.#key(tenant), String(skipped), String(last), 'WITHSCORES');
+    const flat = await this.#topology.redis.zrange(
+      this.#key(tenant),
+      String(skipped),
+      String(last),
+      'WITHSCORES',
+    );
     return entriesOf(flat);
   }
 

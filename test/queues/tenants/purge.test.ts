@@ -101,7 +101,7 @@ test('everything a tenant owns goes, whatever state it is in; what others own st
   await engine.usageBook.add(shard(), {
     sender: 'test',
     number: 1,
-    tenants: [{ tenant: 'acme', counts: { started: 1, units: 1 } as never }],
+    tenants: [{ tenant: 'acme', counts: { started: 1, units: 1 } }],
   });
 
   const progress = await engine.purges.purge('acme', onAndOn);

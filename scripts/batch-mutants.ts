@@ -33,7 +33,7 @@ export const batchMutants: readonly Mutant[] = [
     to: 'tag == horizon',
     tests: batches,
   },
-  { file: `${ring}/pick.lua`, from: 'if horizon and (', to: 'if false and (', tests: batchWalk },
+  { file: `${ring}/pick.lua`, from: 'if horizon and (', to: 'if false and (', tests: batches },
   {
     file: `${ring}/pick.lua`,
     from: 'tonumber(front[i + 1]) == tag and front[i] < member',
@@ -65,8 +65,8 @@ export const batchMutants: readonly Mutant[] = [
   {
     file: `${ring}/pick.lua`,
     from: '      commit(base)\n      front = {}\n',
-    to: '      commit(base)\n',
-    tests: batchWalk,
+    to: '      front = {}\n',
+    tests: batches,
   },
   {
     file: 'queues/fair/lua/complete.lua',

@@ -65,6 +65,27 @@ test('a group that moves on to the tag of the last one that was read is before i
   });
 });
 
+test('a group that leaves is remembered by those that nobody has read, not by one that has gone past them', async () => {
+  await inPair('first', async (pair) => {
+    await pair.step(add('x', 'x'));
+    await pair.step(start(2));
+    await pair.step(add('a/j/3', 'a/j/3', 'b', 'c', 'c'));
+    expect(await finish(pair, 2)).toEqual(['a', 'b']);
+    await pair.step(add('b', 'b', 'c', 'c'));
+    expect(await finish(pair, 2)).toEqual(['c', 'c']);
+  });
+});
+
+test('a series that ends at a group whose queue was lost leaves nothing', async () => {
+  await inPair('first', async (pair) => {
+    await pair.step(add('x', 'x'));
+    await pair.step(start(2));
+    await pair.step(add('a', 'lost'));
+    await pair.step({ op: 'lose-queue', group: 'lost' });
+    expect(await finish(pair, 2)).toEqual(['a', null]);
+  });
+});
+
 test('jobs that were set aside are served in a batch, and are forgotten in it', async () => {
   await inPair('first', async (pair) => {
     await pair.step({ op: 'gate', change: { kind: 't', name: 'echo', m: 1 } });
@@ -154,7 +175,7 @@ test('the marker is set for a first group that comes with others, and again when
     );
     expect(await lab.redis.zscore(marker, '0')).toBe('0');
     let jobs: Job[] = [];
-    for (let i = 0; i < 5; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    for (let i = 0; i < 5; i += 1) jobs.push(await worker.getNextJob('t', { block: false }));
     await lab.redis.del(marker);
     for (const taken of [10, 15, 20]) {
       const next = await Promise.all(
@@ -172,7 +193,7 @@ test('the marker is set for slots of a queue that come free beside one whose wor
     await queue.setGlobalConcurrency(3);
     await queue.addBulk(times(9, 'j').map((name) => ({ name, data: {} })));
     const jobs: Job[] = [];
-    for (let i = 0; i < 3; i += 1) jobs.push((await worker.getNextJob('t', { block: false })) as Job);
+    for (let i = 0; i < 3; i += 1) jobs.push(await worker.getNextJob('t', { block: false }));
     await lab.redis.del(worker.toKey('marker'));
     await Promise.all(jobs.map((job, i) => job.moveToCompleted(1, 't', i === 0)));
     expect(await lab.redis.zscore(worker.toKey('marker'), '0')).toBe('0');

@@ -1,6 +1,8 @@
 import { defaultLimits } from '../src/shared/limits.ts';
 import type { Limits } from '../src/shared/limits.ts';
 import type { Logger } from '../src/shared/logger.ts';
+import { AuditStream } from './audit/log.ts';
+import type { AuditLog } from './audit/log.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
@@ -19,6 +21,8 @@ import { OverallLimitsService } from './overall/service.ts';
 import { taskRegistry } from './tasks/registry.ts';
 import type { TaskRegistry } from './tasks/registry.ts';
 import { ApiKeyStore } from './tenants/api-key-store.ts';
+import { TenantPurge } from './tenants/purge.ts';
+import type { Purges } from './tenants/purge.ts';
 import { TenantStore } from './tenants/tenant-store.ts';
 import type { ApiKeys, Tenants } from './tenants/types.ts';
 import { UsageBook } from './usage/book.ts';
@@ -48,6 +52,8 @@ export interface Engine {
   readonly flows: Flows;
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
+  readonly audit: AuditLog;
+  readonly purges: Purges;
   readonly overall: OverallLimitsService;
   readonly retention: Retention;
   readonly superseded: Superseded;
@@ -96,6 +102,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const overall = new OverallLimitsService(topology, presence);
   const explainer = new JobExplainer(topology, reader, presence, overall);
   const tenants = new TenantStore(topology);
+  const apiKeys = new ApiKeyStore(topology);
   const usageBook = new UsageBook(topology);
   let closing: Promise<void> | undefined;
   return {
@@ -113,7 +120,9 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     }),
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
     tenants,
-    apiKeys: new ApiKeyStore(topology),
+    apiKeys,
+    purges: new TenantPurge({ topology, index, tenants, apiKeys }),
+    audit: new AuditStream(topology),
     overall,
     retention,
     superseded,

@@ -76,7 +76,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const { listenTo, onRing } = dispatcher;
   const doorbells = new Doorbells({ sources, commands, listenTo, onRing, logger });
   const { workerShards: shards } = settings;
-  const { retention, superseded, presence } = engine;
+  const { retention, superseded, purges, presence } = engine;
   const maintenance = new Maintenance({
     sources,
     shards,
@@ -84,6 +84,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     workerName,
     retention,
     superseded,
+    purges,
     presence,
     metrics,
     logger,

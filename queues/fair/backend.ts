@@ -408,6 +408,14 @@ export class FairQueueBackend extends LeanBackend {
   }
 
   /**
+   * Records an active job as failed at once, with no grace: its worker is told to stop, and can record nothing any more.
+   * @returns false when the job is not active; nothing has changed then
+   */
+  failActive(job: Job, reason: string): Promise<boolean> {
+    return this.#failAs('failActive', job, reason);
+  }
+
+  /**
    * Jobs that newer ones of their key have put an end to: `unstarted` ones are to be given to {@link failWaiting},
    * `overdue` ones to {@link failCancelled}. Whoever adds jobs with such strategies, or runs workers, looks now and then.
    */

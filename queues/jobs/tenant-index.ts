@@ -53,11 +53,23 @@ export class TenantIndex {
       cursor?.id ?? '',
       count,
     )) as string[];
-    const entries: IndexEntry[] = [];
-    for (let i = 0; i + 1 < flat.length; i += 2) {
-      entries.push({ id: flat[i] ?? '', createdAt: Number(flat[i + 1]) });
-    }
-    return entries;
+    return entriesOf(flat);
+  }
+
+  /** Up to `count` of the oldest entries, but for the first `skipped`. */
+  async oldest(tenant: string, skipped: number, count: number): Promise<IndexEntry[]> {
+    const last = skipped + count - 1;
+    const flat = await this.#topology.redis.zrange(
+      this.#key(tenant),
+      String(skipped),
+      String(last),
+      'WITHSCORES',
+    );
+    return entriesOf(flat);
+  }
+
+  async count(tenant: string): Promise<number> {
+    return this.#topology.redis.zcard(this.#key(tenant));
   }
 
   /** Drops entries whose jobs were found gone, but for those whose jobs may still be on their way. */
@@ -83,4 +95,12 @@ export class TenantIndex {
   #key(tenant: string): string {
     return this.#topology.keys.tenantJobs(this.#topology.shardOf(tenant), tenant);
   }
+}
+
+function entriesOf(flat: readonly string[]): IndexEntry[] {
+  const entries: IndexEntry[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    entries.push({ id: flat[i] ?? '', createdAt: Number(flat[i + 1]) });
+  }
+  return entries;
 }

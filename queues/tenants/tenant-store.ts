@@ -86,6 +86,17 @@ export class TenantStore implements Tenants {
     }
   }
 
+  async remove(id: string): Promise<void> {
+    if (!isKnownForm(id)) throw new WaggleError('not_found', 'There is no such tenant.');
+    await withRedis(async () => {
+      const { redis, keys } = this.#topology;
+      // Last what names the tenant: a removal that was cut short can be seen and repeated.
+      await this.#inItsShards(id, (backend) => backend.setGroupLimits(id, null));
+      await Promise.all([redis.del(this.#key(id)), redis.srem(keys.tenants, id)]);
+      this.#maxWaiting.delete(id);
+    });
+  }
+
   async list(): Promise<Tenant[]> {
     return withRedis(async () => {
       const ids = await this.#topology.redis.smembers(this.#topology.keys.tenants);

@@ -1,3 +1,4 @@
+import type { ApiKeyInfo } from '../../src/shared/key-schemas.ts';
 import type {
   ApiKey,
   ApiKeyRequest,
@@ -12,6 +13,11 @@ export interface Tenants {
   put(id: string, settings: TenantSettingsInput): Promise<Tenant>;
   /** The tenant; one nobody configured has the defaults of `*`. @throws WaggleError not_found for what is no tenant id */
   get(id: string): Promise<Tenant>;
+  /**
+   * Takes the settings and limits away: the tenant has those of `*` again, and `*` those of a fresh installation.
+   * @throws WaggleError not_found for what is no tenant id
+   */
+  remove(id: string): Promise<void>;
   /** Every configured tenant, by id. */
   list(): Promise<Tenant[]>;
   /**
@@ -35,8 +41,20 @@ export interface VerifiedKey {
 }
 
 export interface ApiKeys {
-  /** Makes a key. The secret is returned this once; only its hash is stored. */
+  /**
+   * Makes a key. The secret is returned this once; only its hash is stored. A tenant may have many at a time.
+   * @throws WaggleError validation; conflict when the tenant has too many
+   */
   create(tenant: string, request: ApiKeyRequest): Promise<ApiKey>;
+  /** The tenant's keys, oldest first; those revoked or expired in the last seven days as well. */
+  list(tenant: string): Promise<ApiKeyInfo[]>;
+  /**
+   * Ends a key: at once in this process, within 3 s in others. Once more changes nothing.
+   * @throws WaggleError not_found when the tenant has no such key
+   */
+  revoke(tenant: string, keyId: string): Promise<void>;
+  /** Ends all keys of a tenant and forgets them. @returns how many there were */
+  removeAll(tenant: string): Promise<number>;
   /** Who a secret belongs to; null when it is unknown, expired or revoked. */
   verify(secret: string): Promise<VerifiedKey | null>;
 }

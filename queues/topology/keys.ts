@@ -51,17 +51,32 @@ export class Keys {
     return `${this.#root}:limits:round`;
   }
 
-  /** HASH: sha256, tenant, scopes, createdAt, expiresAt, revoked. Goes when the key expires. */
+  /** STREAM of what was administered (field `act`, JSON). About 100,000 entries are kept. */
+  get audit(): string {
+    return `${this.#root}:audit`;
+  }
+
+  /** HASH: sha256, tenant, scopes, createdAt, expiresAt, lastUsedAt, revoked. Goes 7 days after it expired or was revoked. */
   apiKey(keyId: string): string {
     return `${this.#root}:apikey:${keyId}`;
   }
 
-  /** SET of the ids of a tenant's API keys. */
+  /** SET of the ids of a tenant's API keys, at most 200. Those that have gone are dropped when it is listed. */
   tenantApiKeys(tenant: string): string {
     return `${this.#root}:apikeys:${tenant}`;
   }
 
-  /** HASH with field `settings` (JSON), next to what the fair backend keeps there (weight, finish tag). */
+  /** SET of the tenants of a shard that are being purged. Each goes when nothing of it is left. */
+  purges(shard: number): string {
+    return `${this.prefix(shard)}::purges`;
+  }
+
+  /** STRING: some process is purging the tenant. Goes with the purge, or 10 s after the process stopped saying so. */
+  purgeLease(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}::purge:${tenant}`;
+  }
+
+  /** HASH with field `settings` (JSON). Whatever else a tenant owns is named `…:tenant:<id>:…`, so that a purge finds it. */
   tenant(shard: number, tenant: string): string {
     return `${this.prefix(shard)}:tenant:${tenant}`;
   }

@@ -4,9 +4,14 @@ import type { Engine } from '../../queues/engine.ts';
 import { createDashboard } from '../dashboard/dashboard.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ApiSettings } from '../shared/settings.ts';
+import { auditor } from './audit.ts';
 import { adminTokenCheck } from './auth/admin-token.ts';
 import { apiKeyCheck } from './auth/api-key.ts';
 import { authenticator } from './auth/authenticate.ts';
+import type { Authenticate } from './auth/authenticate.ts';
+import { FailureThrottle } from './auth/failure-throttle.ts';
+import { jwtCheck } from './auth/jwt.ts';
+import { RequestRate } from './auth/request-rate.ts';
 import { createApiMetrics } from './metrics.ts';
 import { errorHandler, notFound } from './middleware/errors.ts';
 import { refuseWhenDraining } from './middleware/refuse-when-draining.ts';
@@ -40,9 +45,11 @@ export function createApp({
   app.enable('case sensitive routing');
   // Routes read the query themselves: Express' parser accepts repeated names.
   app.set('query parser', false);
+  app.set('trust proxy', settings.access.proxies);
 
   const metrics = createApiMetrics();
-  const authenticate = authenticator([adminTokenCheck(settings.adminToken), apiKeyCheck(engine.apiKeys)]);
+  const authenticate = callersOf(engine, settings);
+  const audit = auditor(engine.audit, logger);
 
   app.use(
     requestContext(),
@@ -52,7 +59,7 @@ export function createApp({
     refuseWhenDraining(draining),
   );
   for (const route of routeTable({ engine }, metrics)) {
-    mountRoute(app, route, { authenticate, limits: settings.limits, draining });
+    mountRoute(app, route, { authenticate, audit, limits: settings.limits, draining });
   }
   app.use(
     DASHBOARD,
@@ -60,9 +67,23 @@ export function createApp({
       topology: engine.topology,
       adminToken: settings.adminToken,
       authenticate,
+      audit,
       path: DASHBOARD,
     }),
   );
   app.use(notFound(), errorHandler(logger));
   return app;
+}
+
+function callersOf(engine: Engine, { adminToken, jwt, access }: ApiSettings): Authenticate {
+  const { rate, burst, failures } = access;
+  return authenticator({
+    checks: [
+      adminTokenCheck(adminToken),
+      apiKeyCheck(engine.apiKeys),
+      ...(jwt === null ? [] : [jwtCheck(jwt)]),
+    ],
+    throttle: failures === 0 ? null : new FailureThrottle({ perAddress: failures }),
+    rate: rate === 0 ? null : new RequestRate({ rate, burst }),
+  });
 }

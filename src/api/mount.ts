@@ -2,16 +2,22 @@ import type { Express, Request, Response } from 'express';
 import { z } from 'zod';
 import type { Limits } from '../shared/limits.ts';
 import { parse } from '../shared/validate.ts';
+import { audited, isAct } from './audit.ts';
+import type { Audit } from './audit.ts';
 import type { Authenticate } from './auth/authenticate.ts';
 import { requireAdmin, tenantFor } from './auth/authorize.ts';
+import { nameOf } from './auth/caller.ts';
+import type { Caller } from './auth/caller.ts';
 import { discardBody, hasBody, readJson } from './http/body.ts';
 import { readQuery } from './http/query.ts';
 import { sendReply } from './http/reply.ts';
+import type { Reply } from './http/reply.ts';
 import { requestRecord } from './request-record.ts';
 import type { Route, RouteCall } from './route.ts';
 
 export interface MountDeps {
   authenticate: Authenticate;
+  audit: Audit;
   limits: Limits;
   /** Aborts when the server begins to drain. */
   draining: AbortSignal;
@@ -27,7 +33,9 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
   app[route.method](expressPath(route.path), async (req, res) => {
     const record = requestRecord(res);
     record.route = route.path;
-    const tenant = await admit(route, req, res, deps);
+    const caller = route.access === 'public' ? null : await deps.authenticate(req, res);
+    record.caller = caller === null ? undefined : nameOf(caller);
+    const tenant = tenantOf(route, caller, req, res);
     record.tenant = tenant === '' ? undefined : tenant;
     const call: RouteCall<unknown, unknown> = {
       req,
@@ -35,11 +43,18 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
       requestId: record.requestId,
       correlationId: record.correlationId,
       params: req.params as Record<string, string>,
-      query: queryOf(route, req),
-      body: await bodyOf(route, req, deps.limits),
+      query: undefined,
+      body: undefined,
       hurry: () => AbortSignal.any([deps.draining, goneSignal(res)]),
     };
-    const reply = await route.handle(call as RouteCall<never, never>);
+    const answer = async (): Promise<Reply> => {
+      call.query = queryOf(route, req);
+      call.body = await bodyOf(route, req, deps.limits);
+      return route.handle(call as RouteCall<never, never>);
+    };
+    const reply = isAct(route, caller)
+      ? await audited(deps.audit, route, call as RouteCall<never, never>, answer)
+      : await answer();
     if (deps.draining.aborted) res.shouldKeepAlive = false;
     sendReply(res, reply);
   });
@@ -51,9 +66,8 @@ export function expressPath(path: string): string {
 }
 
 /** The tenant the caller may act for here; empty on a route without one. */
-async function admit(route: Route, req: Request, res: Response, deps: MountDeps): Promise<string> {
-  if (route.access === 'public') return '';
-  const caller = await deps.authenticate(req, res);
+function tenantOf(route: Route, caller: Caller | null, req: Request, res: Response): string {
+  if (caller === null || route.access === 'public') return '';
   if (route.access === 'tenant') return tenantFor(caller, null, req, res);
   if (route.access !== 'admin') return tenantFor(caller, route.access, req, res);
   requireAdmin(caller);

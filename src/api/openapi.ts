@@ -39,7 +39,11 @@ export function openApiDocument(routes: readonly Route[]): JsonObject {
     paths,
     components: {
       securitySchemes: {
-        bearer: { type: 'http', scheme: 'bearer', description: "A tenant's API key, or the admin token." },
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: "A tenant's API key, a JWT of a tenant where these are taken, or the admin token.",
+        },
       },
       schemas: components.all(),
     },
@@ -156,7 +160,8 @@ function failures(route: Route, components: SchemaComponents): JsonObject {
 function problemCodes(route: Route): ReadonlySet<ErrorCode> {
   const codes = new Set<ErrorCode>(route.problems);
   if (route.access !== 'public') {
-    for (const code of ['unauthenticated', 'forbidden', 'validation'] as const) codes.add(code);
+    for (const code of ['unauthenticated', 'forbidden', 'validation', 'rate_limited'] as const)
+      codes.add(code);
     for (const code of ['redis_unavailable', 'shutting_down'] as const) codes.add(code);
   }
   if (route.body !== undefined) {

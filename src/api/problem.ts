@@ -47,8 +47,13 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   res.end(JSON.stringify(body));
 }
 
-/** The RateLimit fields of draft-ietf-httpapi-ratelimit-headers-09; the policy has no window, as its quota is no rate. */
-function setRateLimit(res: ServerResponse, { policy, limit, remaining }: Quota, seconds: number): void {
-  res.setHeader('RateLimit-Policy', `"${policy}";q=${limit}`);
+/** The RateLimit fields of draft-ietf-httpapi-ratelimit-headers-09; a quota that is no rate has no window. */
+function setRateLimit(
+  res: ServerResponse,
+  { policy, limit, remaining, windowMs }: Quota,
+  seconds: number,
+): void {
+  const window = windowMs === undefined ? '' : `;w=${Math.ceil(windowMs / 1000)}`;
+  res.setHeader('RateLimit-Policy', `"${policy}";q=${limit}${window}`);
   res.setHeader('RateLimit', `"${policy}";r=${remaining};t=${seconds}`);
 }

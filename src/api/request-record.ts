@@ -10,6 +10,8 @@ export interface RequestRecord {
   route: string;
   /** Known once the credential has been checked. */
   tenant: string | undefined;
+  /** The same: `admin`, the id of the API key, or the subject of the JWT. */
+  caller: string | undefined;
 }
 
 /** The record of the request that `res` answers. It exists from the first middleware on. */

@@ -1,6 +1,7 @@
 import type { ApiMetrics } from './metrics.ts';
 import type { Route, RouteDeps } from './route.ts';
 import { apiKeyRoutes } from './routes/api-keys.ts';
+import { auditRoutes } from './routes/audit.ts';
 import { flowRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobBatchRoutes } from './routes/job-batches.ts';
@@ -21,6 +22,7 @@ export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
     ...overallLimitRoutes(deps),
     ...usageRoutes(deps),
     ...apiKeyRoutes(deps),
+    ...auditRoutes(deps),
     ...healthRoutes(deps),
     ...metricsRoutes(metrics),
     ...openApiRoutes(() => routes),

@@ -60,6 +60,8 @@ export interface Route extends RouteShape {
   /** The schema that documents the body, when it says more than the one that parses it. */
   bodyDoc: z.ZodType | undefined;
   handle(call: RouteCall<never, never>): Promise<Reply> | Reply;
+  /** What the record of an act of the admin says of it, without secrets; bodies may hold any. */
+  auditDetail?(call: RouteCall<never, never>, reply: Reply): Record<string, unknown>;
 }
 
 interface TypedRoute<Q extends z.ZodType, B extends z.ZodType> extends RouteShape {
@@ -67,6 +69,7 @@ interface TypedRoute<Q extends z.ZodType, B extends z.ZodType> extends RouteShap
   body?: B;
   bodyDoc?: z.ZodType;
   handle(call: RouteCall<z.output<Q>, z.output<B>>): Promise<Reply> | Reply;
+  auditDetail?(call: RouteCall<z.output<Q>, z.output<B>>, reply: Reply): Record<string, unknown>;
 }
 
 /** Declares a route; `handle` gets its query and body parsed by the route's own schemas. */

@@ -2,34 +2,48 @@ import { Router } from 'express';
 import type { Request, RequestHandler, Response } from 'express';
 import type { Topology } from '../../queues/topology/topology.ts';
 import { adminTokenMatcher } from '../api/auth/admin-token.ts';
+import type { Audit } from '../api/audit.ts';
 import type { Authenticate } from '../api/auth/authenticate.ts';
 import { requireAdmin } from '../api/auth/authorize.ts';
+import { FailureThrottle } from '../api/auth/failure-throttle.ts';
 import { pageSecurityHeaders } from '../api/middleware/security-headers.ts';
 import { requestRecord } from '../api/request-record.ts';
 import { WaggleError } from '../shared/errors.ts';
+import { dashboardAct } from './act.ts';
 import { createBoard } from './board.ts';
-import { LoginThrottle } from './login-throttle.ts';
 import { loginRoutes } from './login.ts';
 import { mayActWithCookie } from './same-origin.ts';
 import { dashboardSessions } from './session.ts';
 import type { Sessions } from './session.ts';
 
+/** Wrong tokens a minute. The overall bound keeps many addresses from guessing together; it costs nobody the API. */
+const LOGINS = { perAddress: 5, overall: 1000 };
+
+const READS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+
 export interface DashboardOptions {
   topology: Topology;
   adminToken: string;
   authenticate: Authenticate;
+  audit: Audit;
   /** Where the dashboard is mounted. */
   path: string;
 }
 
 /** Bull Board over every queue and shard, for the admin: with a session after logging in, or with the bearer token. */
-export function createDashboard({ topology, adminToken, authenticate, path }: DashboardOptions): Router {
+export function createDashboard({
+  topology,
+  adminToken,
+  authenticate,
+  audit,
+  path,
+}: DashboardOptions): Router {
   const sessions = dashboardSessions(adminToken, path);
-  const throttle = new LoginThrottle();
+  const throttle = new FailureThrottle(LOGINS);
   const router = Router();
   router.use(labelled(path), pageSecurityHeaders());
-  router.use(loginRoutes({ path, sessions, throttle, isAdminToken: adminTokenMatcher(adminToken) }));
-  router.use(adminOnly(path, sessions, authenticate));
+  router.use(loginRoutes({ path, sessions, throttle, audit, isAdminToken: adminTokenMatcher(adminToken) }));
+  router.use(adminOnly(path, sessions, authenticate), recorded(audit));
   router.use(createBoard(topology, path));
   return router;
 }
@@ -54,6 +68,15 @@ function adminOnly(path: string, sessions: Sessions, authenticate: Authenticate)
       return;
     }
     requireAdmin(await authenticate(req, res));
+    next();
+  };
+}
+
+/** What is changed through the board goes past the API, and into the same record. */
+function recorded(audit: Audit): RequestHandler {
+  return (req, res, next) => {
+    if (!READS.has(req.method))
+      res.once('finish', () => void audit(dashboardAct('dashboardWrite', req, res)));
     next();
   };
 }

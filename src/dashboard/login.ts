@@ -1,8 +1,11 @@
 import { Router } from 'express';
 import type { Request, Response } from 'express';
+import type { Audit } from '../api/audit.ts';
+import { addressOf } from '../api/auth/address.ts';
+import type { FailureThrottle } from '../api/auth/failure-throttle.ts';
 import { readBytes } from '../api/http/body.ts';
 import { WaggleError } from '../shared/errors.ts';
-import type { LoginThrottle } from './login-throttle.ts';
+import { dashboardAct } from './act.ts';
 import { loginPage, logoutPage } from './pages.ts';
 import { mayActWithCookie } from './same-origin.ts';
 import type { Sessions } from './session.ts';
@@ -13,12 +16,13 @@ export interface LoginDeps {
   /** Where the dashboard is mounted. */
   path: string;
   sessions: Sessions;
-  throttle: LoginThrottle;
+  throttle: FailureThrottle;
   isAdminToken: (token: string) => boolean;
+  audit: Audit;
 }
 
 /** Login and logout for a browser. The token travels in the body of one POST and is then replaced by a session. */
-export function loginRoutes({ path, sessions, throttle, isAdminToken }: LoginDeps): Router {
+export function loginRoutes({ path, sessions, throttle, isAdminToken, audit }: LoginDeps): Router {
   const router = Router();
 
   router.get('/login', (_req, res) => sendPage(res, 200, loginPage(path)));
@@ -26,13 +30,15 @@ export function loginRoutes({ path, sessions, throttle, isAdminToken }: LoginDep
   router.post('/login', async (req, res) => {
     if (!mayActWithCookie(req)) throw fromElsewhere();
     const token = await submittedToken(req);
-    const address = req.socket.remoteAddress ?? '';
+    const address = addressOf(req);
     const waitMs = throttle.waitMs(address);
     if (waitMs > 0) {
       res.setHeader('Retry-After', Math.ceil(waitMs / 1000));
       sendPage(res, 429, loginPage(path, 'Too many wrong tokens. Try again in a minute.'));
     } else if (isAdminToken(token)) {
       sessions.start(req, res);
+      res.status(303);
+      await audit(dashboardAct('dashboardLogin', req, res));
       res.redirect(303, path);
     } else {
       throttle.failed(address);

@@ -62,6 +62,8 @@ export interface Quota {
   policy: string;
   limit: number;
   remaining: number;
+  /** The time it is counted over; absent where it is no rate. */
+  windowMs?: number;
 }
 
 export interface WaggleErrorOptions {

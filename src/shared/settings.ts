@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { QUEUE_NAME, RESERVED_QUEUES } from './ids.ts';
+import { jwtSettings, jwtVariables, refuseIdleRules } from './jwt-settings.ts';
+import type { JwtSettings } from './jwt-settings.ts';
 import { defaultLimits } from './limits.ts';
 import type { Limits } from './limits.ts';
 import type { LogLevel } from './logger.ts';
@@ -27,7 +29,22 @@ export interface CommonSettings {
 export interface ApiSettings extends CommonSettings {
   port: number;
   adminToken: string;
+  /** Null when no JWT is taken for a credential. */
+  jwt: JwtSettings | null;
+  access: AccessSettings;
   limits: Limits;
+}
+
+/** How much may be asked of one API process. */
+export interface AccessSettings {
+  /** Requests per second and credential; 0 = no limit. */
+  rate: number;
+  /** Requests of a credential that may come at once after a quiet time. */
+  burst: number;
+  /** Wrong tokens per minute and address; 0 = no limit. */
+  failures: number;
+  /** Proxies in front of the API whose `X-Forwarded-For` tells the address of a caller. */
+  proxies: number;
 }
 
 export interface WorkerSettings extends CommonSettings {
@@ -76,11 +93,16 @@ const sharedVariables = {
 
 const apiSchema = z.object({
   ...sharedVariables,
+  ...jwtVariables,
   PORT: integer(3000, 0, 65535),
   WAGGLE_ADMIN_TOKEN: z
     .string('is required: 16 or more characters')
     .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces')
     .min(16, 'must have 16 or more characters'),
+  WAGGLE_API_RATE: integer(0, 0, 1_000_000),
+  WAGGLE_API_BURST: integer(0, 0, 1_000_000),
+  WAGGLE_AUTH_FAILURES: integer(300, 0, 1_000_000),
+  WAGGLE_TRUST_PROXIES: integer(0, 0, 16),
   WAGGLE_MAX_BODY_BYTES: integer(defaultLimits.bodyBytes, 1024, 256 * 1024 * 1024),
   WAGGLE_MAX_PAYLOAD_BYTES: integer(defaultLimits.payloadBytes, 64, 64 * 1024 * 1024),
   WAGGLE_MAX_BATCH_JOBS: integer(defaultLimits.batchJobs, 1, 100_000),
@@ -113,11 +135,18 @@ const workerSchema = z.object({
 
 /** The API server's settings. Throws {@link SettingsError}. */
 export function apiSettings(env: Environment): ApiSettings {
-  const values = parseEnvironment(apiSchema, env);
+  const values = parseEnvironment(apiSchema.superRefine(refuseIdleRules), env);
   return {
     ...commonSettings(values),
     port: values.PORT,
     adminToken: values.WAGGLE_ADMIN_TOKEN,
+    jwt: jwtSettings(values),
+    access: {
+      rate: values.WAGGLE_API_RATE,
+      burst: values.WAGGLE_API_BURST || values.WAGGLE_API_RATE,
+      failures: values.WAGGLE_AUTH_FAILURES,
+      proxies: values.WAGGLE_TRUST_PROXIES,
+    },
     limits: {
       ...defaultLimits,
       bodyBytes: values.WAGGLE_MAX_BODY_BYTES,

@@ -19,7 +19,7 @@ let redis: Redis;
 beforeAll(async () => {
   const redisUrl = await freshRedisUrl();
   redis = new Redis(redisUrl);
-  api = await startApi(redisUrl, { WAGGLE_SHARDS: String(SHARDS) });
+  api = await startApi(redisUrl, { WAGGLE_SHARDS: String(SHARDS), WAGGLE_AUTH_FAILURES: '0' });
 });
 afterAll(async () => {
   redis.disconnect();

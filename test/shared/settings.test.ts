@@ -11,6 +11,8 @@ test('the documented defaults', () => {
     adminToken: token,
     allowPrivateTargets: false,
     logLevel: 'info',
+    jwt: null,
+    access: { rate: 0, burst: 0, failures: 300, proxies: 0 },
     limits: { bodyBytes: 1024 * 1024, payloadBytes: 256 * 1024, batchJobs: 1000, flowNodes: 1000 },
   });
   expect(workerSettings({})).toEqual({
@@ -78,4 +80,36 @@ test('every fault is named, and the token itself never', () => {
   expect(faults).toThrow(/WAGGLE_ADMIN_TOKEN must have 16/);
   expect(faults).not.toThrow(/short-secret/);
   expect(() => apiSettings({})).toThrow(/WAGGLE_ADMIN_TOKEN is required/);
+});
+
+test('tokens of others: what is set is taken, and what makes no sense is named', () => {
+  const settings = (env: Record<string, string>) => apiSettings({ WAGGLE_ADMIN_TOKEN: token, ...env });
+  const secret = 'é'.repeat(16);
+  expect(settings({ WAGGLE_JWT_SECRET: secret, WAGGLE_API_RATE: '20' })).toMatchObject({
+    jwt: { secret, jwksUrl: null, issuer: null, audience: null },
+    access: { rate: 20, burst: 20 },
+  });
+  const jwksUrl = 'https://issuer.example/jwks.json';
+  expect(
+    settings({
+      WAGGLE_JWKS_URL: jwksUrl,
+      WAGGLE_JWT_ISSUER: 'i',
+      WAGGLE_JWT_AUDIENCE: 'a',
+      WAGGLE_JWT_SECRET: '',
+    }).jwt,
+  ).toEqual({ secret: null, jwksUrl, issuer: 'i', audience: 'a' });
+  for (const [name, value] of [
+    ['WAGGLE_JWT_SECRET', 'x'.repeat(31)],
+    ['WAGGLE_JWKS_URL', 'ftp://issuer'],
+    ['WAGGLE_JWKS_URL', 'issuer.example/jwks'],
+    ['WAGGLE_JWKS_URL', 'https://user:pass@issuer.example'],
+    ['WAGGLE_JWT_ISSUER', 'i'],
+    ['WAGGLE_JWT_AUDIENCE', 'a'],
+    ['WAGGLE_API_RATE', '-1'],
+    ['WAGGLE_AUTH_FAILURES', 'many'],
+    ['WAGGLE_TRUST_PROXIES', '99'],
+  ] as const) {
+    expect(() => settings({ [name]: value })).toThrow(name);
+  }
+  expect(() => settings({ WAGGLE_JWT_SECRET: 'a-short-secret' })).not.toThrow('a-short-secret');
 });

@@ -1,5 +1,6 @@
 import type { Retention } from '../../queues/jobs/retention.ts';
 import type { Superseded } from '../../queues/jobs/superseded.ts';
+import type { Purges } from '../../queues/tenants/purge.ts';
 import type { WorkerPresence } from '../../queues/topology/presence.ts';
 import { isRedisUnavailable } from '../../queues/topology/redis-errors.ts';
 import { WaggleError } from '../../src/shared/errors.ts';
@@ -12,6 +13,7 @@ export interface MaintenanceOptions {
   shards: readonly number[];
   retention: Pick<Retention, 'sweep'>;
   superseded: Superseded;
+  purges: Pick<Purges, 'resume'>;
   presence: WorkerPresence;
   queues: readonly string[];
   workerName: string;
@@ -33,12 +35,13 @@ const MAX_ROUNDS = 10;
 
 /**
  * What every worker does beside running jobs: bring back jobs of lost workers, end superseded ones
- * whose time is over, and remove finished ones in time.
+ * whose time is over, remove finished ones in time, and tenants that are to go.
  */
 export class Maintenance {
   readonly #options: MaintenanceOptions;
   #timer: NodeJS.Timeout | undefined;
   #sweeping: Promise<void> | null = null;
+  #purging: Promise<void> | null = null;
   #presenceTimer: NodeJS.Timeout | undefined;
   #cancelTimer: NodeJS.Timeout | undefined;
   #cancelling: Promise<void> | null = null;
@@ -57,6 +60,7 @@ export class Maintenance {
     const ms = SWEEP_MS * (0.75 + Math.random() / 2);
     this.#timer = setInterval(() => {
       this.#sweeping ??= this.#sweep();
+      this.#purging ??= this.#purge();
     }, ms);
     this.#announce();
     this.#presenceTimer = setInterval(() => this.#announce(), PRESENCE_MS);
@@ -82,7 +86,7 @@ export class Maintenance {
     clearInterval(this.#presenceTimer);
     const { presence, shards, queues, workerName } = this.#options;
     const leave = shards.map((shard) => presence.withdraw(shard, queues, workerName));
-    await Promise.allSettled([this.#sweeping, this.#cancelling, ...leave]);
+    await Promise.allSettled([this.#sweeping, this.#purging, this.#cancelling, ...leave]);
   }
 
   /** So that whoever asks why a job does not run can be told whether anybody is there to run it. */
@@ -133,6 +137,19 @@ export class Maintenance {
     } catch (error) {
       this.#options.logger.warn({ err: error, shard }, 'finished jobs could not be removed');
     }
+  }
+
+  /** Goes on with tenants that are being removed. Each takes as long as it takes; other sweeps do not wait for it. */
+  async #purge(): Promise<void> {
+    for (const shard of this.#options.shards) {
+      await this.#options.purges
+        .resume(shard, () => !this.#stopped)
+        .then((removed) => this.#options.metrics.retired.inc(removed))
+        .catch((error: unknown) => {
+          this.#options.logger.warn({ err: error, shard }, 'a tenant could not be removed');
+        });
+    }
+    this.#purging = null;
   }
 
   #watch(source: ShardSource): void {

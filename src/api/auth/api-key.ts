@@ -8,6 +8,8 @@ export function apiKeyCheck(apiKeys: ApiKeys): CredentialCheck {
   return async (token) => {
     if (!token.startsWith(KEY_PREFIX)) return null;
     const key = await apiKeys.verify(token);
-    return key === null ? null : { kind: 'tenant', tenant: key.tenant, scopes: key.scopes, keyId: key.keyId };
+    return key === null
+      ? null
+      : { kind: 'tenant', tenant: key.tenant, scopes: key.scopes, credential: key.keyId };
   };
 }

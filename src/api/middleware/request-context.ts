@@ -19,6 +19,7 @@ export function requestContext(): RequestHandler {
       startedAt: performance.now(),
       route: 'unmatched',
       tenant: undefined,
+      caller: undefined,
     });
     res.setHeader('X-Request-Id', requestId);
     res.setHeader('X-Correlation-Id', correlationId);

@@ -33,6 +33,7 @@ function answered(req: Request, res: Response, durationMs: number): object {
   return {
     correlationId: record.correlationId,
     tenant: record.tenant,
+    caller: record.caller,
     method: req.method,
     path: pathOf(req.originalUrl),
     route: record.route,

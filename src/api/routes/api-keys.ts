@@ -1,5 +1,7 @@
+import { z } from 'zod';
 import { WaggleError } from '../../shared/errors.ts';
 import { isTenantId } from '../../shared/ids.ts';
+import { ApiKeyList } from '../../shared/key-schemas.ts';
 import { TenantId } from '../../shared/schemas.ts';
 import { ApiKey, ApiKeyRequest } from '../../shared/tenant-schemas.ts';
 import { defineRoute } from '../route.ts';
@@ -18,12 +20,53 @@ export function apiKeyRoutes({ engine }: RouteDeps): Route[] {
     params: { id: TenantId },
     body: ApiKeyRequest,
     responses: { 201: { description: 'The key and its secret.', schema: ApiKey } },
-    problems: ['not_found'],
+    problems: ['not_found', 'conflict'],
     async handle({ params, body }) {
-      const tenant = params['id'] ?? '';
-      if (!isTenantId(tenant)) throw new WaggleError('not_found', 'There is no such tenant.');
-      return { status: 201, body: await engine.apiKeys.create(tenant, body) };
+      return { status: 201, body: await engine.apiKeys.create(tenantOf(params), body) };
+    },
+    auditDetail(_call, reply) {
+      const { id, scopes, expiresAt } = reply.body as ApiKey;
+      return { id, scopes, expiresAt };
     },
   });
-  return [create];
+
+  const list = defineRoute({
+    method: 'get',
+    path: '/v1/tenants/{id}/keys',
+    operationId: 'listApiKeys',
+    summary: 'The API keys of a tenant',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantId },
+    responses: { 200: { description: 'The keys, oldest first.', schema: ApiKeyList } },
+    problems: ['not_found'],
+    async handle({ params }) {
+      return { status: 200, body: { keys: await engine.apiKeys.list(tenantOf(params)) } };
+    },
+  });
+
+  const revoke = defineRoute({
+    method: 'delete',
+    path: '/v1/tenants/{id}/keys/{keyId}',
+    operationId: 'revokeApiKey',
+    summary: 'Revoke an API key',
+    description: 'It opens nothing any more: at once in this API process, within 3 s in others.',
+    tag: 'tenants',
+    access: 'admin',
+    params: { id: TenantId, keyId: z.string() },
+    responses: { 204: { description: 'It is revoked; revoking it again changes nothing.' } },
+    problems: ['not_found'],
+    async handle({ params }) {
+      await engine.apiKeys.revoke(tenantOf(params), params['keyId'] ?? '');
+      return { status: 204 };
+    },
+  });
+
+  return [create, list, revoke];
+}
+
+function tenantOf(params: Readonly<Record<string, string>>): string {
+  const tenant = params['id'] ?? '';
+  if (!isTenantId(tenant)) throw new WaggleError('not_found', 'There is no such tenant.');
+  return tenant;
 }

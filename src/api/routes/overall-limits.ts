@@ -61,6 +61,7 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
     async handle({ params: { name = '' }, body }) {
       return { status: 200, body: await engine.overall[kind].put(name, body) };
     },
+    auditDetail: (call) => call.body,
   });
 
   const remove = defineRoute({

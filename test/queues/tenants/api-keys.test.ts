@@ -54,7 +54,7 @@ test('a key expires at its time, also while it is remembered', async () => {
 test('a revoked key is nobody once it is no longer remembered', async () => {
   const other = await openTestEngine({ keyPrefix: engine.topology.keys.prefix(0).slice(1, -3) });
   const { id, secret } = await engine.apiKeys.create('acme', { scopes: ['work'], expiresAt: null });
-  await engine.topology.redis.hset(engine.topology.keys.apiKey(id), 'revoked', 1);
+  await engine.apiKeys.revoke('acme', id);
   expect(await other.apiKeys.verify(secret)).toBeNull();
   await other.close();
 });

@@ -15,6 +15,8 @@ import type { Superseded } from './jobs/superseded.ts';
 import type { Jobs } from './jobs/types.ts';
 import { Waiters } from './jobs/waiters.ts';
 import { JobExplainer } from './jobs/why.ts';
+import { OnceRecords } from './once/record.ts';
+import type { Repeats } from './once/types.ts';
 import { OverallLimitsService } from './overall/service.ts';
 import { taskRegistry } from './tasks/registry.ts';
 import type { TaskRegistry } from './tasks/registry.ts';
@@ -46,6 +48,7 @@ export interface EngineOptions {
 export interface Engine {
   readonly jobs: Jobs;
   readonly flows: Flows;
+  readonly repeats: Repeats;
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
   readonly overall: OverallLimitsService;
@@ -112,6 +115,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
       explainer,
     }),
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
+    repeats: new OnceRecords(topology),
     tenants,
     apiKeys: new ApiKeyStore(topology),
     overall,

@@ -74,12 +74,12 @@ const RING = [
   'ring/pick',
 ];
 
-/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused. */
+/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused or left out. */
 const additions: Record<string, { before: string[]; after?: string[] }> = {
-  addStandardJob: { before: ['reject'] },
-  addPrioritizedJob: { before: ['reject'] },
-  addDelayedJob: { before: ['reject'] },
-  addParentJob: { before: ['reject'] },
+  addStandardJob: { before: ['leave-out', 'reject'] },
+  addPrioritizedJob: { before: ['leave-out', 'reject'] },
+  addDelayedJob: { before: ['leave-out', 'reject'] },
+  addParentJob: { before: ['leave-out', 'reject'] },
   obliterate: { before: ['obliterate-superseded'], after: ['obliterate-rest'] },
 };
 

@@ -76,6 +76,19 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:usage`;
   }
 
+  /**
+   * HASH: f (fingerprint of the request), o (what became of its jobs), l (until when it is being answered, ms), a (the
+   * answer, JSON); see queues/once. `hash` is of the idempotency key. Goes 24 hours after the request.
+   */
+  tenantOnce(shard: number, tenant: string, hash: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:once:${hash}`;
+  }
+
+  /** HASH that lives inside one transaction: which of its jobs are not to be added. */
+  tenantMarks(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:marks`;
+  }
+
   /** HASH: `<minute>:units`, `<minute>:weight`, the sums of a shard's tenants. Goes as a tenant's does. */
   usage(shard: number): string {
     return `${this.prefix(shard)}::usage`;

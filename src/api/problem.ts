@@ -32,7 +32,7 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   if (body.errors !== undefined && body.errors.length > MAX_FIELD_ERRORS)
     body.errors.length = MAX_FIELD_ERRORS;
   res.statusCode = problems[error.code].status;
-  if (res.statusCode === 429 || res.statusCode === 503) {
+  if (res.statusCode === 429 || res.statusCode === 503 || error.retryAfterMs !== undefined) {
     const seconds = Math.max(1, Math.ceil((error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS) / 1000));
     res.setHeader('Retry-After', seconds);
     if (error.quota !== undefined) setRateLimit(res, error.quota, seconds);

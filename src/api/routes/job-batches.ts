@@ -1,6 +1,7 @@
 import type { BatchOutcome } from '../../../queues/jobs/types.ts';
 import { problemDocument } from '../../shared/errors.ts';
 import { BatchItems, BatchRequest, BatchResponse } from '../../shared/schemas.ts';
+import { answerOnce, idempotencyHeader, repeatProblems, replayedHeader } from '../http/idempotency.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
@@ -15,15 +16,20 @@ export function jobBatchRoutes({ engine }: RouteDeps): Route[] {
     tag: 'jobs',
     access: 'jobs:write',
     body: BatchItems,
+    requestHeaders: [idempotencyHeader],
     bodyDoc: BatchRequest,
-    responses: { 202: { description: 'One outcome per job, in order.', schema: BatchResponse } },
-    async handle({ tenant, body, correlationId, requestId }) {
-      const outcomes = await engine.jobs.enqueueBatch(tenant, body.jobs, { correlationId });
-      throwOutage(outcomes);
-      return {
-        status: 202,
-        body: { results: outcomes.map((outcome, index) => result(outcome, index, requestId)) },
-      };
+    responses: {
+      202: { description: 'One outcome per job, in order.', schema: BatchResponse, headers: replayedHeader },
+    },
+    problems: repeatProblems,
+    async handle(call) {
+      const { tenant, body, correlationId, requestId } = call;
+      return answerOnce(engine.repeats, call, {}, async (once) => {
+        const outcomes = await engine.jobs.enqueueBatch(tenant, body.jobs, { correlationId, once });
+        throwOutage(outcomes);
+        const results = outcomes.map((outcome, index) => result(outcome, index, requestId));
+        return { status: 202, body: { results } };
+      });
     },
   });
   return [create];

@@ -10,7 +10,7 @@ import type { PreparedJob } from './prepare.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { BatchOutcome } from './types.ts';
 
-/** Jobs that are added only if something holds: their request was not here before. */
+/** Jobs that are added only if something holds: their request was not here before, no other job stands for them. */
 export class ConditionalAdds {
   readonly #topology: Topology;
   readonly #index: TenantIndex;
@@ -54,15 +54,25 @@ export class ConditionalAdds {
 
 function outcomesOf(outcomes: readonly string[], room: Room): BatchOutcome[] {
   return outcomes.map((outcome) => {
-    switch (outcome) {
-      case '!full':
-        return { problem: queueFull(room) };
-      case '!busy':
-        return { problem: keyBusy() };
-      default:
-        return { id: outcome };
-    }
+    const problem = refusals[outcome]?.(room);
+    return problem === undefined ? { id: outcome } : { problem };
   });
+}
+
+/** What `note.lua` and `deduplicate.lua` say. */
+const refusals: Record<string, (room: Room) => WaggleError> = {
+  '!full': queueFull,
+  '!busy': keyBusy,
+  '!task': () => notTheSame('The job that waits with this id is of another task.'),
+  '!mode': () => notTheSame('The job that waits with this id collects no payloads.'),
+  '!large': () => {
+    const detail = 'The payloads collected would be larger than a payload may be.';
+    return new WaggleError('payload_too_large', detail, { errors: [{ path: 'payload', message: detail }] });
+  },
+};
+
+function notTheSame(detail: string): WaggleError {
+  return new WaggleError('conflict', detail, { errors: [{ path: 'dedupe.id', message: 'is in use' }] });
 }
 
 export function keyBusy(): WaggleError {

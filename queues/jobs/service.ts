@@ -36,6 +36,9 @@ export interface JobServiceParts {
   explainer: JobExplainer;
 }
 
+/** Jobs per transaction, so that no batch keeps the server for long. */
+const CONDITIONAL_AT_ONCE = 50;
+
 /** What a batch item became: a job to add, or the problem it has. */
 type BatchItem = { job: PreparedJob } | { problem: WaggleError };
 
@@ -52,7 +55,7 @@ export class JobService implements Jobs {
 
   async accept(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Accepted> {
     const job = this.#prepare(tenant, request, context, Date.now());
-    if (context.once) return this.#acceptOnCondition(tenant, job, context);
+    if (context.once || job.dedupe) return this.#acceptOnCondition(tenant, job, context);
     try {
       await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
         assertFits(1, room);
@@ -75,9 +78,7 @@ export class JobService implements Jobs {
     const createdAt = Date.now();
     const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
     const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
-    const outcomes = context.once
-      ? await this.#addOnCondition(tenant, jobs, context)
-      : await this.#addFitting(tenant, createdAt, jobs);
+    const outcomes = await this.#addBatch(tenant, createdAt, jobs, context);
     const next = outcomes.values();
     return items.map((item) => ('problem' in item ? item : (next.next().value ?? { id: item.job.id })));
   }
@@ -141,7 +142,8 @@ export class JobService implements Jobs {
 
   async #acceptOnCondition(tenant: string, job: PreparedJob, context: EnqueueContext): Promise<Accepted> {
     const view = enqueuedView(job);
-    const [outcome] = await this.#addOnCondition(tenant, [job], context, context.once?.answerOf?.(view));
+    const answer = job.dedupe ? undefined : context.once?.answerOf?.(view);
+    const [outcome] = await this.#addOnCondition(tenant, [job], context, answer);
     if (outcome === undefined) throw new Error('a job that was added has an outcome');
     if ('problem' in outcome) throw outcome.problem;
     if (outcome.id === job.id) return { job: view, isNew: true };
@@ -162,6 +164,23 @@ export class JobService implements Jobs {
     return outcomes;
   }
 
+  async #addBatch(
+    tenant: string,
+    createdAt: number,
+    jobs: PreparedJob[],
+    context: EnqueueContext,
+  ): Promise<BatchOutcome[]> {
+    if (context.once) return this.#addOnCondition(tenant, jobs, context);
+    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, createdAt, jobs);
+    const outcomes: BatchOutcome[] = [];
+    for (let from = 0; from < jobs.length; from += CONDITIONAL_AT_ONCE) {
+      const some = jobs.slice(from, from + CONDITIONAL_AT_ONCE);
+      const added = this.#addOnCondition(tenant, some, context);
+      outcomes.push(...(await added.catch((error: unknown) => eachWith(error, some))));
+    }
+    return outcomes;
+  }
+
   /** The first jobs of a batch take what room the tenant has. @returns what became of each */
   async #addFitting(tenant: string, createdAt: number, jobs: PreparedJob[]): Promise<BatchOutcome[]> {
     try {
@@ -176,8 +195,7 @@ export class JobService implements Jobs {
         }),
       );
     } catch (error) {
-      if (!(error instanceof WaggleError)) throw error;
-      return jobs.map(() => ({ problem: error }));
+      return eachWith(error, jobs);
     }
   }
 
@@ -241,6 +259,12 @@ export class JobService implements Jobs {
     const sweeps = [...queues].map((queue) => superseded.sweep(topology.shardOf(tenant), queue));
     await Promise.allSettled(sweeps);
   }
+}
+
+/** An error callers may see as the problem of each of some jobs. */
+function eachWith(error: unknown, jobs: readonly PreparedJob[]): BatchOutcome[] {
+  if (!(error instanceof WaggleError)) throw error;
+  return jobs.map(() => ({ problem: error }));
 }
 
 function byQueue(jobs: PreparedJob[]): Map<string, PreparedJob[]> {

@@ -1,7 +1,7 @@
 import { Job, QueueKeys } from 'bullmq';
 import type { FlowJob, IRedisTransaction } from 'bullmq';
 import { DEFAULT_QUEUE } from '../jobs/prepare.ts';
-import type { PreparedJob } from '../jobs/prepare.ts';
+import type { PreparedDedupe, PreparedJob } from '../jobs/prepare.ts';
 import type { FairQueueBackend } from '../fair/index.ts';
 import { defineScript } from '../topology/scripts.ts';
 import type { Topology } from '../topology/topology.ts';
@@ -41,15 +41,32 @@ export class EnqueueTransaction {
     defineScript(topology.redis, NOTE, new URL('./note.lua', import.meta.url), 3);
   }
 
-  /** @param hasRoom false for a job that must not be added, since the tenant has no room for it */
+  /** @param hasRoom false when the tenant has no room for it: then only another job may stand for it */
   addJob(job: PreparedJob, hasRoom: boolean): void {
-    this.#noted.push(hasRoom ? job.id : '!full');
-    if (!hasRoom) return;
+    const { dedupe } = job;
+    this.#noted.push(hasRoom || dedupe ? job.id : '!full');
+    if (!hasRoom && !dedupe) return;
     const queue = this.#topology.queue(this.#shard, job.queue);
     const json = new Job(queue, job.task, job.envelope, job.options, job.id).asJSON();
     this.#steps.push((transaction) => {
+      if (dedupe) this.#deduplicate(transaction, queue.getBackend(), job, dedupe, hasRoom);
       void queue.getBackend().addJobToTransaction(transaction, json, job.id);
     });
+  }
+
+  #deduplicate(
+    transaction: IRedisTransaction,
+    backend: FairQueueBackend,
+    { id, queue, task, options }: PreparedJob,
+    { mode, hash, change, windowMs, payloadBytes }: PreparedDedupe,
+    hasRoom: boolean,
+  ): void {
+    const window = this.#topology.keys.tenantDedupe(this.#shard, this.#tenant, queue, hash);
+    void backend.execCommand(transaction, 'deduplicate', [
+      ...[backend.toKey(''), this.#marks, window],
+      ...[id, options.deduplication?.id ?? '', mode, task, change, options.delay ?? 0],
+      ...[windowMs, payloadBytes, hasRoom ? 1 : 0],
+    ]);
   }
 
   async addFlow(root: FlowJob, ids: readonly string[]): Promise<void> {
@@ -67,7 +84,7 @@ export class EnqueueTransaction {
   /**
    * @param once the request, when it came with an idempotency key
    * @param answer what it is going to be answered if all of it is stored, where that is known
-   * @returns for each job its id; the id of another that stands for it; or `!full`, `!busy`: why there is none
+   * @returns for each job its id; the id of another that stands for it; or `!` and why there is none
    * @throws SentBeforeError when it was here before; WaggleError idempotency_key_reused, idempotency_in_progress
    */
   async commit(once?: Once, answer?: StoredAnswer): Promise<string[]> {

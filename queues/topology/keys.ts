@@ -84,6 +84,11 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:once:${hash}`;
   }
 
+  /** STRING: the job added last for a deduplication id with `ttlMs`; `hash` is of the id. Goes that long after the add. */
+  tenantDedupe(shard: number, tenant: string, queue: string, hash: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:dedupe:${queue}:${hash}`;
+  }
+
   /** HASH that lives inside one transaction: which of its jobs are not to be added. */
   tenantMarks(shard: number, tenant: string): string {
     return `${this.prefix(shard)}:tenant:${tenant}:marks`;

@@ -187,6 +187,54 @@ describe('what is refused before anything is stored', () => {
   });
 });
 
+describe('together with dedupe', () => {
+  const job = (payload: unknown): object => ({
+    task: 'echo',
+    payload,
+    dedupe: { id: 'd', mode: 'accumulate' },
+  });
+
+  test('a repeat adds nothing to the job that stands, and says again that it was no new one', async () => {
+    const first = await post('/v1/jobs', job(1), 'k1');
+    expect([first.status, first.headers['waggle-deduplicated']]).toEqual([202, undefined]);
+    const second = await post('/v1/jobs', job(2), 'k2');
+    expect([second.status, second.headers['waggle-deduplicated'], second.json.id]).toEqual([
+      202,
+      'true',
+      first.json.id,
+    ]);
+    const again = await post('/v1/jobs', job(2), 'k2');
+    expect([again.text, again.headers['waggle-deduplicated'], again.headers['idempotency-replayed']]).toEqual(
+      [second.text, 'true', 'true'],
+    );
+    expect((await post('/v1/jobs', job(1), 'k1')).text).toBe(first.text);
+    expect(await jobs()).toMatchObject([{ id: first.json.id, payload: { payloads: [1, 2] } }]);
+  });
+
+  test('without a key, and in batches', async () => {
+    const first = await api.call('POST', '/v1/jobs', { token, body: job(1) });
+    const second = await api.call('POST', '/v1/jobs', { token, body: job(2) });
+    expect([first.headers['waggle-deduplicated'], second.headers['waggle-deduplicated']]).toEqual([
+      undefined,
+      'true',
+    ]);
+    const batch = { jobs: [job(3), job(4)] };
+    const answer = await post('/v1/jobs/batch', batch, 'k');
+    expect(answer.json.results).toEqual([
+      { index: 0, id: first.json.id },
+      { index: 1, id: first.json.id },
+    ]);
+    expect((await post('/v1/jobs/batch', batch, 'k')).text).toBe(answer.text);
+    expect(await jobs()).toMatchObject([{ payload: { payloads: [1, 2, 3, 4] } }]);
+  });
+
+  test('a flow takes none', async () => {
+    const answer = await post('/v1/flows', { tree: job(1) }, 'k');
+    expectProblem(answer, 400, 'validation');
+    expect(answer.json.errors).toEqual([{ path: 'tree.dedupe', message: 'is not a known field' }]);
+  });
+});
+
 test('of 50 equal requests to two processes at once one counts', async () => {
   for (const [path, body, count] of [
     ['/v1/jobs', { task: 'echo', payload: 'x' }, 1],

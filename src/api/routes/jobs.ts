@@ -51,8 +51,9 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
           ? { answerOf: (job: unknown) => accepted(job as Job) }
           : { waitMs: seconds * 1000 };
       return answerOnce(engine.repeats, call, options, async (once) => {
-        const { job } = await engine.jobs.accept(tenant, body, { correlationId, once });
+        const { job, isNew } = await engine.jobs.accept(tenant, body, { correlationId, once });
         const reply = accepted(job);
+        if (!isNew && !once?.outcomes) reply.headers['Waggle-Deduplicated'] = 'true';
         if (seconds === undefined || once?.outcomes) return reply;
         const headers = { ...reply.headers, 'Preference-Applied': `wait=${seconds}` };
         const ended = await engine.jobs.waitUntilFinished(tenant, job.id, seconds * 1000, call.hurry());
@@ -127,6 +128,7 @@ function accepted(job: Job): StoredAnswer {
 function jobHeaders(): Record<string, string> {
   return {
     ...replayedHeader,
+    'Waggle-Deduplicated': '`true` when another job stands for this one, by `dedupe`.',
     Location: 'Path of the job.',
     'Preference-Applied': 'The wait that was applied, when one was asked for.',
     Vary: 'Prefer.',

@@ -4,7 +4,7 @@ import type { Limits } from '../shared/limits.ts';
 import { parse } from '../shared/validate.ts';
 import type { Authenticate } from './auth/authenticate.ts';
 import { requireAdmin, tenantFor } from './auth/authorize.ts';
-import { discardBody, hasBody, readJson } from './http/body.ts';
+import { checkNdjson, discardBody, hasBody, isNdjson, readJson } from './http/body.ts';
 import { readQuery } from './http/query.ts';
 import { sendReply } from './http/reply.ts';
 import { requestRecord } from './request-record.ts';
@@ -29,11 +29,19 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
     record.route = route.path;
     const tenant = await admit(route, req, res, deps);
     record.tenant = tenant === '' ? undefined : tenant;
+    const { requestId, correlationId } = record;
+    if (route.ndjson && isNdjson(req)) {
+      queryOf(route, req);
+      checkNdjson(req);
+      const { limits, draining } = deps;
+      await route.ndjson.handle({ req, res, tenant, requestId, correlationId, limits, draining });
+      return;
+    }
     const call: RouteCall<unknown, unknown> = {
       req,
       tenant,
-      requestId: record.requestId,
-      correlationId: record.correlationId,
+      requestId,
+      correlationId,
       params: req.params as Record<string, string>,
       query: queryOf(route, req),
       body: await bodyOf(route, req, deps.limits),

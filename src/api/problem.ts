@@ -40,8 +40,8 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   if (res.statusCode === 401 && !res.hasHeader('WWW-Authenticate')) {
     res.setHeader('WWW-Authenticate', 'Bearer realm="waggle"');
   }
-  // The rest of a body that is far too large is not worth reading to keep the connection.
-  if (res.statusCode === 413 && !res.req.complete) res.shouldKeepAlive = false;
+  // The rest of a body that is far too large, or comes too late, is not worth reading to keep the connection.
+  if (!res.req.complete) res.shouldKeepAlive = false;
   res.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
   res.setHeader('Cache-Control', 'no-store');
   res.end(JSON.stringify(body));

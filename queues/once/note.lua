@@ -1,7 +1,8 @@
 --[[
   The last part of a transaction that adds the jobs of a request: says what became of them, notes it, removes the marks.
 
-  Invariant: what was added is in the index; there is a record if and only if something of the request is stored, and it names all that is.
+  Invariant: what was added is in the index. There is a record if and only if something of the request is stored, and it
+  names all that is.
 
   KEYS[1] record
   KEYS[2] marks of the transaction

@@ -23,13 +23,12 @@ type Step = (transaction: IRedisTransaction) => void;
 export class EnqueueTransaction {
   readonly #topology: Topology;
   readonly #tenant: string;
+  readonly #createdAt: number;
   readonly #shard: number;
   readonly #marks: string;
   /** For each job its id, or `!` and the reason for which it is not added. */
   readonly #noted: string[] = [];
   readonly #steps: Step[] = [];
-
-  readonly #createdAt: number;
 
   /** @param createdAt of its jobs, ms */
   constructor(topology: Topology, tenant: string, createdAt: number) {
@@ -52,21 +51,6 @@ export class EnqueueTransaction {
       if (dedupe) this.#deduplicate(transaction, queue.getBackend(), job, dedupe, hasRoom);
       void queue.getBackend().addJobToTransaction(transaction, json, job.id);
     });
-  }
-
-  #deduplicate(
-    transaction: IRedisTransaction,
-    backend: FairQueueBackend,
-    { id, queue, task, options }: PreparedJob,
-    { mode, hash, change, windowMs, payloadBytes }: PreparedDedupe,
-    hasRoom: boolean,
-  ): void {
-    const window = this.#topology.keys.tenantDedupe(this.#shard, this.#tenant, queue, hash);
-    void backend.execCommand(transaction, 'deduplicate', [
-      ...[backend.toKey(''), this.#marks, window],
-      ...[id, options.deduplication?.id ?? '', mode, task, change, options.delay ?? 0],
-      ...[windowMs, payloadBytes, hasRoom ? 1 : 0],
-    ]);
   }
 
   async addFlow(root: FlowJob, ids: readonly string[]): Promise<void> {
@@ -105,6 +89,21 @@ export class EnqueueTransaction {
       once.isAnswered = once.isStored && answer !== undefined;
     }
     return outcomes;
+  }
+
+  #deduplicate(
+    transaction: IRedisTransaction,
+    backend: FairQueueBackend,
+    { id, queue, task, options }: PreparedJob,
+    { mode, hash, change, windowMs, payloadBytes }: PreparedDedupe,
+    hasRoom: boolean,
+  ): void {
+    const window = this.#topology.keys.tenantDedupe(this.#shard, this.#tenant, queue, hash);
+    void backend.execCommand(transaction, 'deduplicate', [
+      ...[backend.toKey(''), this.#marks, window],
+      ...[id, options.deduplication?.id ?? '', mode, task, change, options.delay ?? 0],
+      ...[windowMs, payloadBytes, hasRoom ? 1 : 0],
+    ]);
   }
 
   #noteArgs(once?: Once, answer?: StoredAnswer): (string | number)[] {

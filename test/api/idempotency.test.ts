@@ -255,6 +255,11 @@ test('of 50 equal requests to two processes at once one counts', async () => {
     }
     expect((await jobs()).length - before).toBe(count);
   }
+  const adding = { task: 'echo', payload: 'once', dedupe: { id: 'd', mode: 'accumulate' } };
+  await Promise.all(
+    Array.from({ length: 50 }, (_, n) => post('/v1/jobs', adding, 'adding', { to: n % 2 ? api : other })),
+  );
+  expect((await jobs())[0]?.payload).toEqual({ payloads: ['once'] });
 });
 
 test('a process that is killed at any moment leaves each request done once or not at all', async () => {

@@ -13,14 +13,20 @@
   `first`: any job of the id that has not ended stands, and within the window also one that has. `last`, `debounce`,
   `accumulate`: one that has not started, `last` only within the window if there is one.
 
-  Returns '' when the job is to be added. Else it is marked, with the id of the job that stands for it or with why there is
-  none, which is also returned: `!full`, `!task` (the job that stands is of another task), `!mode` (it collects nothing),
-  `!large` (it would hold more than it may). Cost: 3 to 5 calls; a job that waited and is put off costs what its removal does.
+  Returns '' when the job is to be added, or all of the transaction is left out. Else it is marked, with the id of the job
+  that stands for it or with why there is none, which is also returned: `!full`, `!task` (the job that stands is of another
+  task), `!mode` (it collects nothing), `!large` (it would hold more than it may).
+  Cost: 4 to 6 calls; a job that waited and is put off costs what its removal does.
 ]]
 local base, marks, windowKey = KEYS[1], KEYS[2], KEYS[3]
 local id, dedupeId, mode, name, data, delayMs, windowMs, mostBytes, hasRoom = unpack(ARGV)
 -- As envelopes of `accumulate` are written, see prepare.ts; inside a JSON string the quotes would be escaped.
 local HEAD, BEFORE_PAYLOAD, PAYLOADS, TAIL = '{"collects":true,', ',"payload":', '{"payloads":[', ']}}'
+
+-- The request was here before: what it changed then must not change again.
+if native('HEXISTS', marks, '*') == 1 then
+  return ''
+end
 
 local deKey = base .. 'de:' .. dedupeId
 local holder = native('GET', deKey)

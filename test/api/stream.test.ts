@@ -11,8 +11,8 @@ afterEach(() => {
   server.close();
 });
 
-async function serve(listener: RequestListener): Promise<number> {
-  server = createServer(listener).listen(0);
+async function serve(answer: (...args: Parameters<RequestListener>) => Promise<void>): Promise<number> {
+  server = createServer((req, res) => void answer(req, res)).listen(0);
   await new Promise((resolve) => server.once('listening', resolve));
   return (server.address() as AddressInfo).port;
 }

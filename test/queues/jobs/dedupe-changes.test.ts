@@ -211,7 +211,7 @@ describe('in a batch', () => {
 });
 
 test('leaves nothing behind in Redis when its jobs have ended', async () => {
-  engine.work('acme', ({ data }) => data.payload);
+  engine.work('acme', (job) => job.data.payload);
   for (const mode of ['first', 'last', 'debounce', 'accumulate'] as const) {
     const { job } = await add(mode, 1, { id: mode, ttlMs: 20 });
     await ended(job.id);

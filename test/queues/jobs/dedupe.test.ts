@@ -72,7 +72,7 @@ describe('first', () => {
   });
 
   test('with ttlMs stands so long after it was added, also when it has ended', async () => {
-    engine.work('acme', ({ data }) => data.payload);
+    engine.work('acme', (job) => job.data.payload);
     const { job } = await add('first', 1, { ttlMs: LONG_MS });
     await ended(job.id);
     expect(await add('first', 2, { ttlMs: LONG_MS })).toMatchObject({

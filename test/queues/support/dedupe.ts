@@ -38,11 +38,11 @@ export interface Holding {
 export function holdingWorker(engine: TestEngine): Holding {
   const [opened, started] = [latch(), latch()];
   const seen: unknown[] = [];
-  engine.work('acme', async ({ data }) => {
-    seen.push(data.payload);
+  engine.work('acme', async ({ data: { payload } }) => {
+    seen.push(payload);
     started.open();
     await opened.opened;
-    return data.payload;
+    return payload;
   });
   return { opened, started, seen };
 }

@@ -82,7 +82,8 @@ export class LeanBackend extends TerseJobsBackend {
 
   async #addPlainly(jobs: PlainJob[]): Promise<(string | number)[]> {
     const client = await this.queue.client;
-    return this.execCommand(client, 'add', [this.toKey(''), ...jobs.flat()]) as Promise<(string | number)[]>;
+    const ids: unknown = await this.execCommand(client, 'add', [this.toKey(''), ...jobs.flat()]);
+    return ids as (string | number)[];
   }
 
   /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */

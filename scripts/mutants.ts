@@ -1,11 +1,5 @@
-/** A fault that the tests must notice. `from` stands exactly once in the file. */
-export interface Mutant {
-  file: string;
-  from: string;
-  to: string;
-  /** What jest is asked to run. */
-  tests: string;
-}
+import { batchMutants } from './batch-mutants.ts';
+import type { Mutant } from './mutant.ts';
 
 const ring = 'queues/fair/lua/ring';
 const limits = 'test/queues/fair/limits.property';
@@ -22,6 +16,7 @@ const gates = 'test/queues/fair/gates.test';
 const balancing = 'test/queues/overall';
 
 export const mutants: readonly Mutant[] = [
+  ...batchMutants,
   // Shares
   { file: `${ring}/pick.lua`, from: 'cost * UNIT / weight', to: 'cost * UNIT', tests: fairness },
   {
@@ -211,7 +206,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'if meta[5] and times().isDue(meta[5]) then',
+    from: 'if meta[5] and not meta[1] and times().isDue(meta[5]) then',
     to: 'if false then',
     tests: found,
   },
@@ -304,8 +299,8 @@ export const mutants: readonly Mutant[] = [
   // The lean scripts
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'if meta[1] then',
-    to: 'if false then',
+    from: 'local none = meta[1] and { 0, 0, 0, 0 }',
+    to: 'local none = false',
     tests: `${twins} ${scheduler}`,
   },
   {
@@ -322,13 +317,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/add.lua',
-    from: "'timestamp', ARGV[3], 'fk', holds)",
-    to: "'timestamp', ARGV[3])",
+    from: "'timestamp', ARGV[at + 2], 'fk', holds)",
+    to: "'timestamp', ARGV[at + 2])",
     tests: `${twins} ${keys}`,
   },
   {
     file: 'queues/fair/lua/add-place.lua',
-    from: 'if mayRun and tell and not meta[1]',
+    from: 'if wakes and not meta[1]',
     to: 'if false and not meta[1]',
     tests: `${scheduler} test/queues/fair/conformance`,
   },

@@ -6,8 +6,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Mutant } from './mutant.ts';
 import { mutants } from './mutants.ts';
-import type { Mutant } from './mutants.ts';
 
 /** More programs than by default: a fault may need a rare one. */
 const FC_RUNS = process.env.FC_RUNS ?? '150';

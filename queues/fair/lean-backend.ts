@@ -88,6 +88,7 @@ export class LeanBackend extends TerseJobsBackend {
 
   /** A job that was refused, see {@link KeyBusyError}, has an empty id; the others are added all the same. */
   override async addJobs(...[entries]: Parameters<RedisQueueBackend['addJobs']>): Promise<string[]> {
+    this.#adds.flush();
     const client = await this.queue.client;
     const pipeline = client.pipeline();
     let [batch, characters]: [PlainJob[], number] = [[], 0];

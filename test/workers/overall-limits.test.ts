@@ -62,15 +62,17 @@ async function enqueueCalls(tenant: string, count: number, queue = 'default'): P
     payload: { url: `${target.url}${path}` },
   }));
   const outcomes = await engine.jobs.enqueueBatch(tenant, jobs, { correlationId: 'overall' });
-  return outcomes.map((outcome, i) => ({
-    tenant,
-    id: 'id' in outcome ? outcome.id : outcome.problem.code,
-    path: paths[i] ?? '',
-  }));
+  return outcomes.map((outcome, i) => {
+    if ('problem' in outcome) throw new Error(`A job was not enqueued: ${outcome.problem.code}`);
+    return { tenant, id: outcome.id, path: paths[i] ?? '' };
+  });
 }
 
-const enqueueEverywhere = async (count: number, queue?: string): Promise<Call[]> =>
-  (await Promise.all(tenants.map((tenant) => enqueueCalls(tenant, count, queue)))).flat();
+async function enqueueEverywhere(count: number, queue?: string): Promise<Call[]> {
+  const calls: Call[] = [];
+  for (const tenant of tenants) calls.push(...(await enqueueCalls(tenant, count, queue)));
+  return calls;
+}
 
 async function activeJobs(queue: string): Promise<{ id: string; processedBy: string }[]> {
   const shards = Array.from({ length: SHARDS }, (_, shard) => engine.topology.queue(shard, queue));

@@ -48,7 +48,10 @@ async function enqueue(tenant: string, count: number, queue: string, ms: () => n
   const batch = Math.min(count, 1000);
   const jobs = Array.from({ length: batch }, () => ({ task: 'sleep', payload: { ms: ms() }, queue }));
   const outcomes = await engine.jobs.enqueueBatch(tenant, jobs, { correlationId: 'shards' });
-  for (const outcome of outcomes) if ('id' in outcome) tenantOf.set(outcome.id, tenant);
+  for (const outcome of outcomes) {
+    if ('problem' in outcome) throw new Error(`A job was not enqueued: ${outcome.problem.code}`);
+    tenantOf.set(outcome.id, tenant);
+  }
   if (count > batch) await enqueue(tenant, count - batch, queue, ms);
 }
 
@@ -63,7 +66,11 @@ async function fill(
 ): Promise<void> {
   const sum = tenants.reduce((total, { weight }) => total + weight, 0);
   const backlog = ({ weight }: Contender): number => Math.ceil((1.5 * starts * weight) / sum) + 10;
-  await Promise.all(tenants.map((tenant) => enqueue(tenant.id, backlog(tenant), queue, ms)));
+  // A few at a time: on a machine with a lot to do, calls of a thousand tenants at once would wait for too long.
+  for (let from = 0; from < tenants.length; from += 20) {
+    const some = tenants.slice(from, from + 20);
+    await Promise.all(some.map((tenant) => enqueue(tenant.id, backlog(tenant), queue, ms)));
+  }
 }
 
 /** The starts from number `from` on, `count` of them, while all had more to run. */

@@ -91,8 +91,8 @@ local function fetch(token)
   end
   if gated ~= false then
     next, more = claimNext(base, timestamp, ARGV[3], token, ARGV[2], gated)
-    -- Jobs may have been set aside just now, and others of theirs are not to overtake them.
-    meta[9] = meta[9] or gated and gated.aside
+    -- Jobs may have been set aside just now, which others of theirs are not to overtake; or none is any more.
+    meta[9] = gated and gated.aside and native('HGET', base .. 'meta', 'fair:aside')
   end
   return next
 end
@@ -103,16 +103,17 @@ local function nothing()
   return due and { 0, 0, 0, due } or 0
 end
 
-local replies, fetching, ending = {}, 0, 0
+local replies, fetching, leaving = {}, 0, 0
 for i = 4, #ARGV, 5 do
   local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
   replies[#replies + 1] = code or 0
   if not code and ARGV[i + 4] == '1' then
     fetching = fetching + 1
   elseif not code then
-    ending = ending + 1
+    leaving = leaving + 1
   end
 end
+local ending = leaving -- with those that find nothing
 if fetching > 0 then
   if meta[5] and not meta[1] and times().isDue(meta[5]) then
     parking().unpark(base)
@@ -132,7 +133,8 @@ if fetching > 0 then
   if more and remind then
     native('ZADD', base .. 'marker', '0', '0')
   end
-elseif ending > 0 and (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)) and not meta[1]
+end
+if leaving > 0 and (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)) and not meta[1]
   and native('EXISTS', base .. 'fair:idx') == 1 then
   -- What kept others from starting may be over.
   native('ZADD', base .. 'marker', '0', '0')

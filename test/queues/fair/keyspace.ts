@@ -1,5 +1,4 @@
 import type { RedisConnection } from '../../../queues/topology/connections.ts';
-import { keysOf } from '../../support/redis.ts';
 import { escapeGlob } from './bullmq-lab.ts';
 
 /** One queue's waiting jobs as the fair backend keeps them, read without its code. */
@@ -149,31 +148,45 @@ export function pairs(reply: unknown[]): [string, string][] {
   return out;
 }
 
-/** Every key under a prefix with its type and content; streams without entry ids, lists and hashes in full. */
+const DUMP = `
+local READ = {
+  string = function(key) return { redis.call('GET', key) } end,
+  hash = function(key) return redis.call('HGETALL', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  stream = function(key)
+    local entries = {}
+    for i, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do entries[i] = table.concat(entry[2], ' ') end
+    return entries
+  end,
+}
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
+  local kind = redis.call('TYPE', key).ok
+  found[#found + 1] = { key, kind, READ[kind](key) }
+end
+return found`;
+
+/** Every key under a prefix with its content, taken at one moment; streams without entry ids, hashes as objects. */
 export async function dump(redis: RedisConnection, prefix: string): Promise<Record<string, unknown>> {
-  const found: Record<string, unknown> = {};
-  for (const key of (await keysOf(redis, `${escapeGlob(prefix)}:*`)).sort()) {
-    found[key.slice(prefix.length)] = await read(redis, key);
-  }
-  return found;
+  const found = (await redis.eval(DUMP, 0, escapeGlob(prefix))) as [string, string, string[]][];
+  const shaped = found
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, kind, content]) => [key.slice(prefix.length), shape(kind, content)]);
+  return Object.fromEntries(shaped) as Record<string, unknown>;
 }
 
-async function read(redis: RedisConnection, key: string): Promise<unknown> {
-  switch (await redis.type(key)) {
+function shape(kind: string, content: string[]): unknown {
+  switch (kind) {
     case 'string':
-      return redis.get(key);
+      return content[0];
     case 'hash':
-      return sorted(await redis.hgetall(key));
-    case 'list':
-      return redis.lrange(key, '0', '-1');
+      return sorted(Object.fromEntries(pairs(content)));
     case 'set':
-      return (await redis.smembers(key)).sort();
-    case 'zset':
-      return redis.zrange(key, '0', '-1', 'WITHSCORES');
-    case 'stream':
-      return (await redis.xrange(key, '-', '+')).map((entry) => entry[1].join(' '));
+      return content.sort();
     default:
-      return undefined;
+      return content;
   }
 }
 

@@ -2,15 +2,20 @@
 
 -- How many picks this script still makes, this one included. A series of them reads the ring once, and writes it once.
 local ahead = 1
--- Members and tags of those that are next, lowest first, from `at` on; `horizon`, when others may stand behind the last of them.
-local front, at, horizon = {}, 1, nil
--- What is still to be written: tags and members for the ring, and how many plain jobs were taken.
+-- Members and tags of those that are next, lowest first, from `at` on. `horizon` and `last`: the tag and the member of the
+-- last one that was read, when others may stand behind it.
+local front, at, horizon, last = {}, 1, nil, nil
+-- What is still to be written: member -> its tag in the ring, and how many plain jobs were taken.
 local moves, plain = {}, 0
 
 -- Writes what a series of picks has moved.
 local function commit(base)
-  if #moves > 0 then
-    native('ZADD', base .. 'fair:ring', unpack(moves))
+  if next(moves) then
+    local scored = {}
+    for member, tag in pairs(moves) do
+      scored[#scored + 1], scored[#scored + 2] = tag, member
+    end
+    native('ZADD', base .. 'fair:ring', unpack(scored))
     moves = {}
   end
   if plain > 0 then
@@ -24,7 +29,7 @@ local function lowestOf(base)
   if not front[at] then
     commit(base)
     front, at = native('ZRANGE', base .. 'fair:ring', '0', ahead - 1, 'WITHSCORES'), 1
-    horizon = #front >= 2 * ahead and tonumber(front[#front])
+    horizon, last = #front >= 2 * ahead and tonumber(front[#front]), front[#front - 1]
   end
   at = at + 2
   return front[at - 2], tonumber(front[at - 1])
@@ -32,8 +37,8 @@ end
 
 -- A member goes to where its next job stands.
 local function move(member, tag)
-  moves[#moves + 1], moves[#moves + 2] = tag, member
-  if horizon and tag >= horizon then
+  moves[member] = tag
+  if horizon and (tag > horizon or tag == horizon and member > last) then
     return
   end
   local i = at
@@ -102,6 +107,7 @@ local function pickOne(base, read, gated)
       end
       local isFollowed = gated and gated.aside
       -- Virtual time is where those are that are set aside, and not yet where this group is done.
+      moves[member] = nil
       if not front[at] then
         commit(base)
       end
@@ -141,7 +147,8 @@ local function pick(base, read, gated)
   end
   local jobId, more, slot = pickOne(base, read, gated)
   ahead = ahead - 1
-  if ahead < 1 or not jobId then
+  -- One that finds nobody has done so already.
+  if ahead < 1 then
     commit(base)
   end
   return jobId, more, slot

@@ -1,0 +1,149 @@
+import type { Mutant } from './mutant.ts';
+
+const ring = 'queues/fair/lua/ring';
+const turns = 'test/queues/fair/turn-batches';
+const batches = 'test/queues/fair/batches.test';
+const batchWalk = 'test/queues/fair/batches.property';
+
+/** Faults in how the jobs of one turn are added, end, and start the next ones together. */
+export const batchMutants: readonly Mutant[] = [
+  {
+    file: 'queues/fair/turn-batches.ts',
+    from: 'const AT_ONCE = 16;',
+    to: 'const AT_ONCE = 17;',
+    tests: turns,
+  },
+  {
+    file: 'queues/fair/turn-batches.ts',
+    from: 'characters >= CHARACTERS',
+    to: 'characters > CHARACTERS',
+    tests: turns,
+  },
+  { file: 'queues/fair/turn-batches.ts', from: '    this.#characters = 0;\n', to: '', tests: turns },
+  { file: 'queues/fair/turn-batches.ts', from: 'replies[index]', to: 'replies[0]', tests: turns },
+  {
+    file: 'queues/fair/turn-batches.ts',
+    from: 'for (const { reject } of batch) reject(error);',
+    to: 'batch[0]?.reject(error);',
+    tests: turns,
+  },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'tag == horizon and member > last',
+    to: 'tag == horizon',
+    tests: batches,
+  },
+  { file: `${ring}/pick.lua`, from: 'if horizon and (', to: 'if false and (', tests: batches },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'tonumber(front[i + 1]) == tag and front[i] < member',
+    to: 'tonumber(front[i + 1]) == tag',
+    tests: batches,
+  },
+  { file: `${ring}/pick.lua`, from: '      moves[member] = nil\n', to: '', tests: batches },
+  {
+    file: `${ring}/pick.lua`,
+    from: '      if not front[at] then\n        commit(base)\n      end\n',
+    to: '',
+    tests: batches,
+  },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'more and due, front[at + 1])',
+    to: 'more and due, front[#front])',
+    tests: batchWalk,
+  },
+  {
+    file: `${ring}/base.lua`,
+    from: "lowest = lowest or native('ZRANGE'",
+    to: "lowest = native('ZRANGE'",
+    tests: batchWalk,
+  },
+  { file: `${ring}/pick.lua`, from: '    plain = 0\n', to: '', tests: batches },
+  { file: `${ring}/pick.lua`, from: '% 16 < plain or remind', to: '% 16 == 0 or remind', tests: batches },
+  { file: `${ring}/pick.lua`, from: 'if ahead < 1 then', to: 'if ahead < 0 then', tests: batches },
+  {
+    file: `${ring}/pick.lua`,
+    from: '      commit(base)\n      front = {}\n',
+    to: '      front = {}\n',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'fetch(ARGV[n * 5 + 1])',
+    to: 'fetch(ARGV[6])',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: "if replies[n] == 0 and ARGV[n * 5 + 3] == '1' then",
+    to: 'if replies[n] == 0 then',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'replies[#replies + 1] = code or 0',
+    to: 'replies[#replies + 1] = code or replies[#replies] or 0',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'none = none or not next and nothing()',
+    to: 'none = nothing()',
+    tests: batchWalk,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: "if ending > 0 and native('EXISTS'",
+    to: "if native('EXISTS'",
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'ending = ending + (replies[n] == 0 and 1 or 0)',
+    to: "ending = native('EXISTS', activeKey) == 0 and native('XADD', eventsKey, '*', 'event', 'drained') and 1 or ending",
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if leaving > 0 and',
+    to: 'if fetching == 0 and leaving > 0 and',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: "gated.aside and native('HGET', base .. 'meta', 'fair:aside')",
+    to: 'gated.aside',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lean-backend.ts',
+    from: '(reply[index] as unknown)',
+    to: '(reply[finishes.length - 1 - index] as unknown)',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lean-backend.ts',
+    from: 'Promise<string[]> {\n    this.#adds.flush();',
+    to: 'Promise<string[]> {',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lean-backend.ts',
+    from: '      this.#adds.flush();\n      return super',
+    to: '      return super',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/add.lua',
+    from: 'unplaced[#unplaced + 1] =',
+    to: 'unplaced[1] =',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/add-place.lua',
+    from: 'wakes = wakes or mayRun and tell',
+    to: 'wakes = mayRun and tell',
+    tests: batches,
+  },
+];

@@ -17,6 +17,8 @@ import type { Superseded } from './jobs/superseded.ts';
 import type { Jobs } from './jobs/types.ts';
 import { Waiters } from './jobs/waiters.ts';
 import { JobExplainer } from './jobs/why.ts';
+import { OnceRecords } from './once/record.ts';
+import type { Repeats } from './once/types.ts';
 import { OverallLimitsService } from './overall/service.ts';
 import { taskRegistry } from './tasks/registry.ts';
 import type { TaskRegistry } from './tasks/registry.ts';
@@ -50,6 +52,7 @@ export interface EngineOptions {
 export interface Engine {
   readonly jobs: Jobs;
   readonly flows: Flows;
+  readonly repeats: Repeats;
   readonly tenants: Tenants;
   readonly apiKeys: ApiKeys;
   readonly audit: AuditLog;
@@ -119,6 +122,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
       explainer,
     }),
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
+    repeats: new OnceRecords(topology),
     tenants,
     apiKeys,
     purges: new TenantPurge({ topology, index, tenants, apiKeys }),

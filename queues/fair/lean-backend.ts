@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { JobJson, KeepJobs, RedisQueueBackend, WorkerOptions } from 'bullmq';
+import type { IRedisTransaction, JobJson, KeepJobs, RedisQueueBackend, WorkerOptions } from 'bullmq';
 import { groupOf, KeyBusyError } from './group-options.ts';
 import { holdWrites } from './held-writes.ts';
 import { TerseJobsBackend } from './terse-jobs.ts';
@@ -30,6 +30,17 @@ const NOT_PLAIN_OPTIONS = [
   'ignoreDependencyOnFailure',
   'removeDependencyOnFailure',
 ];
+
+/** The scripts that leave jobs out by the marks of their transaction. */
+const ADD_SCRIPTS: ReadonlySet<string> = new Set([
+  'addStandardJob',
+  'addPrioritizedJob',
+  'addDelayedJob',
+  'addParentJob',
+]);
+
+/** Transactions under way and the hashes of their marks. */
+const marksOf = new WeakMap<object, string>();
 
 /** What `add.lua` needs of a job. */
 type PlainJob = [
@@ -192,7 +203,18 @@ export class LeanBackend extends TerseJobsBackend {
     ...[client, command, args]: Parameters<RedisQueueBackend['execCommand']>
   ): ReturnType<RedisQueueBackend['execCommand']> {
     holdWrites((client as { stream?: Duplex }).stream);
-    return super.execCommand(client, command, args);
+    const marks = ADD_SCRIPTS.has(command) ? marksOf.get(client) : undefined;
+    return super.execCommand(client, command, marks === undefined ? args : [...(args as unknown[]), marks]);
+  }
+
+  /**
+   * A transaction for `addJobToTransaction` of this and other queues of the prefix. Its adds leave out the jobs whose ids
+   * are fields of the hash `marks`, all of them when `*` is one; earlier parts of it may set them, its last removes them.
+   */
+  async beginTransaction(marks: string): Promise<IRedisTransaction> {
+    const transaction = (await this.queue.client).multi();
+    marksOf.set(transaction, marks);
+    return transaction;
   }
 
   /** Whether a lean script refused; then others need not ask for a while. */

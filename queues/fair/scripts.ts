@@ -74,12 +74,12 @@ const RING = [
   'ring/pick',
 ];
 
-/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused. */
+/** What stands before the shadow of redis.call in single scripts of BullMQ's, and behind it. A job may have to be refused or left out. */
 const additions: Record<string, { before: string[]; after?: string[] }> = {
-  addStandardJob: { before: ['reject'] },
-  addPrioritizedJob: { before: ['reject'] },
-  addDelayedJob: { before: ['reject'] },
-  addParentJob: { before: ['reject'] },
+  addStandardJob: { before: ['leave-out', 'reject'] },
+  addPrioritizedJob: { before: ['leave-out', 'reject'] },
+  addDelayedJob: { before: ['leave-out', 'reject'] },
+  addParentJob: { before: ['leave-out', 'reject'] },
   obliterate: { before: ['obliterate-superseded'], after: ['obliterate-rest'] },
 };
 
@@ -92,6 +92,7 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
   failWaiting: 'remove',
   failCancelled: 'finish',
   failActive: 'finish',
+  deduplicate: 'remove',
   moveToWaitingChildren: 'finish',
   removeJob: 'remove',
   addStandardJob: 'remove',
@@ -149,6 +150,7 @@ function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
     script('failWaiting', finish.keys, [...RING, 'virtual', 'fail-waiting'], finish.content),
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('failActive', finish.keys, [...RING, 'fail-active', 'virtual'], finish.content),
+    script('deduplicate', 3, [...RING, 'virtual', 'deduplicate']),
     script('dueCancels', 2, ['due-cancels']),
     script('explain', 1, [...RING, 'explain']),
     script('setLimits', 2, [...RING, 'set-limits']),

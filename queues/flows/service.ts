@@ -7,6 +7,8 @@ import type { JobReader } from '../jobs/reader.ts';
 import type { TenantIndex } from '../jobs/tenant-index.ts';
 import type { EnqueueContext } from '../jobs/types.ts';
 import { jobView } from '../jobs/view.ts';
+import type { Once } from '../once/types.ts';
+import { EnqueueTransaction } from '../once/transaction.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import { assertFits } from '../tenants/room.ts';
 import type { Tenants } from '../tenants/types.ts';
@@ -14,6 +16,7 @@ import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { FlowCancellation } from './cancellation.ts';
 import { planFlow } from './plan.ts';
+import type { FlowPlan } from './plan.ts';
 import type { Flows } from './types.ts';
 
 export interface FlowServiceParts {
@@ -34,7 +37,7 @@ export class FlowService implements Flows {
   }
 
   async enqueue(tenant: string, tree: FlowTree, context: EnqueueContext): Promise<FlowReceipt> {
-    const { topology, tasks, limits, index, tenants } = this.#parts;
+    const { topology, tasks, limits, tenants } = this.#parts;
     const shard = topology.shardOf(tenant);
     const createdAt = Date.now();
     const plan = planFlow(tree, {
@@ -47,25 +50,37 @@ export class FlowService implements Flows {
       maxNodes: limits.flowNodes,
       maxDepth: limits.flowDepth,
     });
+    if (context.once?.outcomes) return receiptOf(plan, context.once.outcomes);
     const queues = [...new Set(plan.jobs.map((job) => job.queue))];
     const ids = plan.nodes.map((node) => node.id);
     try {
-      const producer = topology.flowProducer(shard);
       await tenants.withRoom(tenant, plan.jobs.length, async (room) => {
         assertFits(plan.jobs.length, room);
         await Promise.all([
-          index.add(tenant, createdAt, ids),
           ...queues.map((queue) => topology.register(queue)),
-          producer.add(plan.root),
+          context.once
+            ? this.#addOnce(tenant, createdAt, plan, context.once)
+            : this.#add(tenant, createdAt, plan),
         ]);
       });
     } catch (error) {
       throw asCallerError(error);
     }
-    return {
-      id: ids[0] ?? '',
-      jobs: Object.fromEntries(plan.nodes.map((node) => [node.name, node.id])),
-    };
+    return receiptOf(plan, ids);
+  }
+
+  async #add(tenant: string, createdAt: number, plan: FlowPlan): Promise<void> {
+    const { topology, index } = this.#parts;
+    const producer = topology.flowProducer(topology.shardOf(tenant));
+    const ids = plan.nodes.map((node) => node.id);
+    await Promise.all([index.add(tenant, createdAt, ids), producer.add(plan.root)]);
+  }
+
+  async #addOnce(tenant: string, createdAt: number, plan: FlowPlan, once: Once): Promise<void> {
+    const ids = plan.nodes.map((node) => node.id);
+    const transaction = new EnqueueTransaction(this.#parts.topology, tenant, createdAt);
+    await transaction.addFlow(plan.root, ids);
+    await transaction.commit(once, once.answerOf?.(receiptOf(plan, ids)));
   }
 
   async get(tenant: string, id: string): Promise<Flow> {
@@ -97,6 +112,14 @@ export class FlowService implements Flows {
       }),
     );
   }
+}
+
+/** @param ids of the nodes, in the order of the plan */
+function receiptOf({ nodes }: FlowPlan, ids: readonly string[]): FlowReceipt {
+  return {
+    id: ids[0] ?? '',
+    jobs: Object.fromEntries(nodes.map((node, place) => [node.name, ids[place] ?? ''])),
+  };
 }
 
 /** A flow is as far as its root: the root ends last, but for siblings that were running when one of them failed. */

@@ -23,6 +23,8 @@ export interface FlowMembership {
 
 /** What a BullMQ job of Waggle carries as its body. */
 export interface JobEnvelope {
+  /** On a job that collects the payloads of others, whose payload is `{payloads: [...]}` and the last field of all. */
+  collects?: true;
   payload: unknown;
   tenant: string;
   correlationId: string;

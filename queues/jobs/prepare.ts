@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import type { Dedupe } from '../../src/shared/dedupe-schemas.ts';
 import { WaggleError } from '../../src/shared/errors.ts';
 import { newJobId } from '../../src/shared/ids.ts';
 import { DEFAULT_RETAIN_MS } from '../../src/shared/limits.ts';
@@ -17,6 +19,19 @@ export interface PreparedJob {
   task: string;
   envelope: JobEnvelope;
   options: FairJobsOptions & { jobId: string; timestamp: number; attempts: number };
+  dedupe?: PreparedDedupe;
+}
+
+/** What the adding of a job with `dedupe` needs to know. */
+export interface PreparedDedupe {
+  mode: Dedupe['mode'];
+  /** Of the id. */
+  hash: string;
+  /** What a job that stands for this one gets of it: the envelope, or the payload to be collected. */
+  change: string;
+  /** How long the job stands, or may be changed; 0 = as its mode says. */
+  windowMs: number;
+  payloadBytes: number;
 }
 
 /** A retry's pause as it lies in `opts.backoff`; the worker's backoff strategy computes it from `options`. */
@@ -45,15 +60,42 @@ export interface PrepareContext {
  */
 export function prepareJob(request: JobRequest, context: PrepareContext): PreparedJob {
   const task = knownTask(request, context);
-  checkPayload(task, request.payload, context);
+  const payload = payloadOf(request);
+  checkPayload(task, payload, context);
   const queue = request.queue ?? DEFAULT_QUEUE;
   const id = context.node?.id ?? newJobId(queue);
-  return {
+  const job: PreparedJob = {
     id,
     queue,
     task: task.name,
-    envelope: envelopeOf(request, task, context),
+    envelope: envelopeOf(payload, request, task, context),
     options: { ...optionsOf(request, task, context), jobId: id },
+  };
+  return request.dedupe === undefined ? job : deduplicated(job, request.payload, request.dedupe, context);
+}
+
+/** Of a job that collects payloads: the first of them. */
+function payloadOf({ payload, dedupe }: JobRequest): unknown {
+  return dedupe?.mode === 'accumulate' ? { payloads: [payload ?? null] } : payload;
+}
+
+function deduplicated(
+  job: PreparedJob,
+  payload: unknown,
+  { id, mode, ttlMs = 0 }: Dedupe,
+  { tenant, payloadBytes }: PrepareContext,
+): PreparedJob {
+  const hash = createHash('sha256').update(id).digest('base64url');
+  return {
+    ...job,
+    options: { ...job.options, deduplication: { id: `${tenant}:${hash}` } },
+    dedupe: {
+      mode,
+      hash,
+      change: JSON.stringify(mode === 'accumulate' ? (payload ?? null) : job.envelope),
+      windowMs: mode === 'first' || mode === 'last' ? ttlMs : 0,
+      payloadBytes,
+    },
   };
 }
 
@@ -80,9 +122,8 @@ function checkPayload(task: Task, payload: unknown, context: PrepareContext): vo
   );
 }
 
-function envelopeOf(request: JobRequest, task: Task, context: PrepareContext): JobEnvelope {
-  return {
-    payload: request.payload,
+function envelopeOf(payload: unknown, request: JobRequest, task: Task, context: PrepareContext): JobEnvelope {
+  const rest = {
     tenant: context.tenant,
     correlationId: request.correlationId ?? context.correlationId,
     tags: request.tags ?? [],
@@ -94,6 +135,8 @@ function envelopeOf(request: JobRequest, task: Task, context: PrepareContext): J
     },
     flow: context.node?.flow ?? null,
   };
+  // Others are put in right before the end: see deduplicate.lua.
+  return request.dedupe?.mode === 'accumulate' ? { collects: true, ...rest, payload } : { payload, ...rest };
 }
 
 function optionsOf(
@@ -126,9 +169,10 @@ function groupOf({ key, keyLimit, keyStrategy, cost }: JobRequest, { tenant }: P
   };
 }
 
-function delayOf(request: JobRequest, createdAt: number): number {
-  if (request.runAt !== undefined) return Math.max(0, Date.parse(request.runAt) - createdAt);
-  return request.delayMs ?? 0;
+function delayOf({ runAt, delayMs = 0, dedupe }: JobRequest, createdAt: number): number {
+  const given = runAt === undefined ? delayMs : Math.max(0, Date.parse(runAt) - createdAt);
+  const waits = dedupe?.mode === 'debounce' || dedupe?.mode === 'accumulate';
+  return Math.max(given, waits ? (dedupe?.ttlMs ?? 0) : 0);
 }
 
 /** The API counts up to 9, the most urgent; BullMQ counts down to 1, and 0 there means none. */

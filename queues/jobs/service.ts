@@ -5,18 +5,20 @@ import { JobRequest } from '../../src/shared/schemas.ts';
 import type { Job, JobListQuery, JobPage, Why } from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
 import { KeyBusyError } from '../fair/index.ts';
+import type { StoredAnswer } from '../once/types.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import { assertFits, queueFull } from '../tenants/room.ts';
 import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
+import { ConditionalAdds, keyBusy } from './conditional-adds.ts';
 import type { JobList } from './list.ts';
 import { prepareJob } from './prepare.ts';
 import type { PreparedJob } from './prepare.ts';
 import type { JobReader } from './reader.ts';
 import type { Superseded } from './superseded.ts';
 import type { TenantIndex } from './tenant-index.ts';
-import type { BatchOutcome, EnqueueContext, Jobs } from './types.ts';
+import type { Accepted, BatchOutcome, EnqueueContext, Jobs } from './types.ts';
 import { enqueuedView, isFinished, jobView } from './view.ts';
 import type { Waiters } from './waiters.ts';
 import type { JobExplainer } from './why.ts';
@@ -34,6 +36,9 @@ export interface JobServiceParts {
   explainer: JobExplainer;
 }
 
+/** Jobs per transaction, so that no batch keeps the server for long. */
+const CONDITIONAL_AT_ONCE = 50;
+
 /** What a batch item became: a job to add, or the problem it has. */
 type BatchItem = { job: PreparedJob } | { problem: WaggleError };
 
@@ -45,7 +50,12 @@ export class JobService implements Jobs {
   }
 
   async enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job> {
+    return (await this.accept(tenant, request, context)).job;
+  }
+
+  async accept(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Accepted> {
     const job = this.#prepare(tenant, request, context, Date.now());
+    if (context.once || job.dedupe) return this.#acceptOnCondition(tenant, job, context);
     try {
       await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
         assertFits(1, room);
@@ -56,7 +66,7 @@ export class JobService implements Jobs {
       if (error instanceof KeyBusyError) throw keyBusy();
       throw asCallerError(error);
     }
-    return enqueuedView(job);
+    return { job: enqueuedView(job), isNew: true };
   }
 
   async enqueueBatch(
@@ -68,12 +78,9 @@ export class JobService implements Jobs {
     const createdAt = Date.now();
     const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
     const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
-    const problems = await this.#addFitting(tenant, createdAt, jobs);
-    return items.map((item) => {
-      if ('problem' in item) return item;
-      const problem = problems.get(item.job);
-      return problem === undefined ? { id: item.job.id } : { problem };
-    });
+    const outcomes = await this.#addBatch(tenant, createdAt, jobs, context);
+    const next = outcomes.values();
+    return items.map((item) => ('problem' in item ? item : (next.next().value ?? { id: item.job.id })));
   }
 
   async get(tenant: string, id: string): Promise<Job> {
@@ -133,23 +140,62 @@ export class JobService implements Jobs {
     ]);
   }
 
-  /** The first jobs of a batch take what room the tenant has. @returns the problem of each that could not be added */
-  async #addFitting(
+  async #acceptOnCondition(tenant: string, job: PreparedJob, context: EnqueueContext): Promise<Accepted> {
+    const view = enqueuedView(job);
+    const answer = job.dedupe ? undefined : context.once?.answerOf?.(view);
+    const [outcome] = await this.#addOnCondition(tenant, [job], context, answer);
+    if (outcome === undefined) throw new Error('a job that was added has an outcome');
+    if ('problem' in outcome) throw outcome.problem;
+    if (outcome.id === job.id) return { job: view, isNew: true };
+    const stored = await withRedis(() => this.#parts.reader.find(tenant, outcome.id));
+    // One that is gone was removed after its end, long before a repeat of its request is out of date.
+    return { job: stored === null ? { ...view, id: outcome.id } : jobView(stored), isNew: false };
+  }
+
+  async #addOnCondition(
+    tenant: string,
+    jobs: PreparedJob[],
+    { once }: EnqueueContext,
+    answer?: StoredAnswer,
+  ): Promise<BatchOutcome[]> {
+    const { topology, index, tenants } = this.#parts;
+    const outcomes = await new ConditionalAdds(topology, index, tenants).add(tenant, jobs, once, answer);
+    await this.#endSuperseded(tenant, jobs);
+    return outcomes;
+  }
+
+  async #addBatch(
     tenant: string,
     createdAt: number,
     jobs: PreparedJob[],
-  ): Promise<Map<PreparedJob, WaggleError>> {
+    context: EnqueueContext,
+  ): Promise<BatchOutcome[]> {
+    if (context.once) return this.#addOnCondition(tenant, jobs, context);
+    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, createdAt, jobs);
+    const outcomes: BatchOutcome[] = [];
+    for (let from = 0; from < jobs.length; from += CONDITIONAL_AT_ONCE) {
+      const some = jobs.slice(from, from + CONDITIONAL_AT_ONCE);
+      const added = this.#addOnCondition(tenant, some, context);
+      outcomes.push(...(await added.catch((error: unknown) => eachWith(error, some))));
+    }
+    return outcomes;
+  }
+
+  /** The first jobs of a batch take what room the tenant has. @returns what became of each */
+  async #addFitting(tenant: string, createdAt: number, jobs: PreparedJob[]): Promise<BatchOutcome[]> {
     try {
       return await withRedis(() =>
         this.#parts.tenants.withRoom(tenant, jobs.length, async (room) => {
           const problems = await this.#addAll(tenant, createdAt, jobs.slice(0, room.jobs));
           for (const job of jobs.slice(room.jobs)) problems.set(job, queueFull(room));
-          return problems;
+          return jobs.map((job) => {
+            const problem = problems.get(job);
+            return problem === undefined ? { id: job.id } : { problem };
+          });
         }),
       );
     } catch (error) {
-      if (!(error instanceof WaggleError)) throw error;
-      return new Map(jobs.map((job) => [job, error]));
+      return eachWith(error, jobs);
     }
   }
 
@@ -215,10 +261,10 @@ export class JobService implements Jobs {
   }
 }
 
-function keyBusy(): WaggleError {
-  return new WaggleError('conflict', 'Another job of this key runs or waits.', {
-    errors: [{ path: 'key', message: 'is taken' }],
-  });
+/** An error callers may see as the problem of each of some jobs. */
+function eachWith(error: unknown, jobs: readonly PreparedJob[]): BatchOutcome[] {
+  if (!(error instanceof WaggleError)) throw error;
+  return jobs.map(() => ({ problem: error }));
 }
 
 function byQueue(jobs: PreparedJob[]): Map<string, PreparedJob[]> {

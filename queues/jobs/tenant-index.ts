@@ -35,14 +35,17 @@ export class TenantIndex {
 
   /** Notes jobs that are about to be written. Send it before the jobs, without waiting in between. */
   async add(tenant: string, createdAt: number, ids: readonly string[]): Promise<void> {
-    const key = this.#key(tenant);
-    const sent: Promise<unknown>[] = [
-      this.#topology.redis.zadd(key, ...ids.flatMap((id) => [createdAt, id])),
-    ];
+    const members = ids.flatMap((id) => [createdAt, id]);
+    await Promise.all([
+      this.#topology.redis.zadd(this.#key(tenant), ...members),
+      this.dropSome(tenant, ids.length),
+    ]);
+  }
+
+  /** Drops old entries now and then, as many as are added. To be called by whoever adds `count` of them. */
+  async dropSome(tenant: string, count: number): Promise<void> {
     // By chance and not by count: a count could fall on the same tenant each time.
-    if (Math.random() * DROP_EVERY < ids.length)
-      sent.push(this.#dropOldest(tenant, 2 * Math.max(ids.length, DROP_EVERY)));
-    await Promise.all(sent);
+    if (Math.random() * DROP_EVERY < count) await this.#dropOldest(tenant, 2 * Math.max(count, DROP_EVERY));
   }
 
   /** Up to `count` entries after `cursor`, newest first. */

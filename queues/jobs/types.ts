@@ -1,9 +1,18 @@
 import type { WaggleError } from '../../src/shared/errors.ts';
 import type { Job, JobListQuery, JobPage, JobRequest, Why } from '../../src/shared/schemas.ts';
+import type { Once } from '../once/types.ts';
 
 export interface EnqueueContext {
   /** Follows the job unless the request names one of its own. */
   correlationId: string;
+  /** Of a request with an idempotency key; when it was sent before, nothing is added and {@link SentBeforeError} is thrown. */
+  once?: Once | undefined;
+}
+
+/** An accepted job; not a new one where another stands for it. */
+export interface Accepted {
+  job: Job;
+  isNew: boolean;
 }
 
 export type BatchOutcome = { id: string } | { problem: WaggleError };
@@ -12,9 +21,12 @@ export type BatchOutcome = { id: string } | { problem: WaggleError };
 export interface Jobs {
   /**
    * Accepts a job. It is stored when this resolves.
-   * @throws WaggleError unknown_task, invalid_payload, payload_too_large, validation, redis_unavailable
+   * @throws WaggleError unknown_task, invalid_payload, payload_too_large, validation, redis_unavailable, conflict
+   * @throws SentBeforeError; WaggleError idempotency_key_reused, idempotency_in_progress, with `context.once`
    */
   enqueue(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Job>;
+  /** The same, and whether a new job came to be. */
+  accept(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Accepted>;
   /** Accepts many jobs in one round trip; outcomes by index. Each item is validated here: give it as it came in. */
   enqueueBatch(
     tenant: string,

@@ -91,6 +91,24 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:usage`;
   }
 
+  /**
+   * HASH: f (fingerprint of the request), o (what became of its jobs), l (until when it is being answered, ms), a (the
+   * answer, JSON); see queues/once. `hash` is of the idempotency key. Goes 24 hours after the request.
+   */
+  tenantOnce(shard: number, tenant: string, hash: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:once:${hash}`;
+  }
+
+  /** STRING: the job added last for a deduplication id with `ttlMs`; `hash` is of the id. Goes that long after the add. */
+  tenantDedupe(shard: number, tenant: string, queue: string, hash: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:dedupe:${queue}:${hash}`;
+  }
+
+  /** HASH that lives inside one transaction: which of its jobs are not to be added. */
+  tenantMarks(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:marks`;
+  }
+
   /** HASH: `<minute>:units`, `<minute>:weight`, the sums of a shard's tenants. Goes as a tenant's does. */
   usage(shard: number): string {
     return `${this.prefix(shard)}::usage`;

@@ -1,7 +1,7 @@
-import { FlowProducer, Queue } from 'bullmq';
+import { Queue } from 'bullmq';
 import type { Logger } from '../../src/shared/logger.ts';
-import { createWaggleBackend } from './backend.ts';
-import type { WaggleFlowProducer, WaggleQueue } from './backend.ts';
+import { createWaggleBackend, WaggleFlowProducer } from './backend.ts';
+import type { WaggleQueue } from './backend.ts';
 import type { RedisConnection } from './connections.ts';
 import type { Keys } from './keys.ts';
 import { redisUnavailable } from './redis-errors.ts';
@@ -56,7 +56,7 @@ export class Topology {
     this.assertConnected();
     const known = this.#flowProducers.get(shard);
     if (known) return known;
-    const producer: WaggleFlowProducer = new FlowProducer(this.#queueOptions(shard), createWaggleBackend);
+    const producer = new WaggleFlowProducer(this.#queueOptions(shard), createWaggleBackend);
     producer.on('error', (error: Error) => this.#logger.debug({ err: error, shard }, 'flow producer'));
     this.#flowProducers.set(shard, producer);
     producer.waitUntilReady().catch(() => this.#flowProducers.delete(shard));

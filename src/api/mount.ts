@@ -8,7 +8,7 @@ import type { Authenticate } from './auth/authenticate.ts';
 import { requireAdmin, tenantFor } from './auth/authorize.ts';
 import { nameOf } from './auth/caller.ts';
 import type { Caller } from './auth/caller.ts';
-import { discardBody, hasBody, readJson } from './http/body.ts';
+import { checkNdjson, discardBody, hasBody, isNdjson, readJson } from './http/body.ts';
 import { readQuery } from './http/query.ts';
 import { sendReply } from './http/reply.ts';
 import type { Reply } from './http/reply.ts';
@@ -37,24 +37,33 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
     record.caller = caller === null ? undefined : nameOf(caller);
     const tenant = tenantOf(route, caller, req, res);
     record.tenant = tenant === '' ? undefined : tenant;
+    const { requestId, correlationId } = record;
     const call: RouteCall<unknown, unknown> = {
       req,
       tenant,
-      requestId: record.requestId,
-      correlationId: record.correlationId,
+      requestId,
+      correlationId,
       params: req.params as Record<string, string>,
       query: undefined,
       body: undefined,
       hurry: () => AbortSignal.any([deps.draining, goneSignal(res)]),
     };
+    const lines = isNdjson(req) ? route.ndjson : undefined;
     const answer = async (): Promise<Reply> => {
       call.query = queryOf(route, req);
+      if (lines !== undefined) {
+        checkNdjson(req);
+        const { limits, draining } = deps;
+        await lines.handle({ req, res, tenant, requestId, correlationId, limits, draining });
+        return { status: res.statusCode };
+      }
       call.body = await bodyOf(route, req, deps.limits);
       return route.handle(call as RouteCall<never, never>);
     };
     const reply = isAct(route, caller)
       ? await audited(deps.audit, route, call as RouteCall<never, never>, answer)
       : await answer();
+    if (lines !== undefined) return;
     if (deps.draining.aborted) res.shouldKeepAlive = false;
     sendReply(res, reply);
   });

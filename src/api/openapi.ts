@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { NDJSON } from './http/body.ts';
 import type { ErrorCode } from '../shared/errors.ts';
 import { problems } from '../shared/errors.ts';
 import { Problem } from '../shared/schemas.ts';
@@ -69,7 +70,10 @@ function operation(route: Route, components: SchemaComponents): JsonObject {
       : {
           requestBody: {
             required: route.mayLackBody !== true,
-            content: { 'application/json': { schema: components.schema(route.bodyDoc, 'input') } },
+            content: {
+              'application/json': { schema: components.schema(route.bodyDoc, 'input') },
+              ...(route.ndjson && { [NDJSON]: { schema: components.schema(route.ndjson.line, 'input') } }),
+            },
           },
         }),
     responses: { ...successes(route, components), ...failures(route, components) },
@@ -114,11 +118,14 @@ function headers(route: Route): JsonObject[] {
 
 function successes(route: Route, components: SchemaComponents): JsonObject {
   return Object.fromEntries(
-    Object.entries(route.responses).map(([status, doc]) => [status, response(doc, components)]),
+    Object.entries(route.responses).map(([status, doc]) => [
+      status,
+      response(doc, components, route.ndjson?.answerLine),
+    ]),
   );
 }
 
-function response(doc: ResponseDoc, components: SchemaComponents): JsonObject {
+function response(doc: ResponseDoc, components: SchemaComponents, line?: z.ZodType): JsonObject {
   return {
     description: doc.description,
     headers: headerDocs({ 'X-Request-Id': 'The id of the request.', ...doc.headers }),
@@ -127,6 +134,7 @@ function response(doc: ResponseDoc, components: SchemaComponents): JsonObject {
       : {
           content: {
             [doc.contentType ?? 'application/json']: { schema: components.schema(doc.schema, 'output') },
+            ...(line && { [NDJSON]: { schema: components.schema(line, 'output') } }),
           },
         }),
   };

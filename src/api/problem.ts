@@ -32,7 +32,7 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   if (body.errors !== undefined && body.errors.length > MAX_FIELD_ERRORS)
     body.errors.length = MAX_FIELD_ERRORS;
   res.statusCode = problems[error.code].status;
-  if (res.statusCode === 429 || res.statusCode === 503) {
+  if (res.statusCode === 429 || res.statusCode === 503 || error.retryAfterMs !== undefined) {
     const seconds = Math.max(1, Math.ceil((error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS) / 1000));
     res.setHeader('Retry-After', seconds);
     if (error.quota !== undefined) setRateLimit(res, error.quota, seconds);
@@ -40,8 +40,8 @@ export function sendProblem(res: ServerResponse, error: WaggleError, requestId: 
   if (res.statusCode === 401 && !res.hasHeader('WWW-Authenticate')) {
     res.setHeader('WWW-Authenticate', 'Bearer realm="waggle"');
   }
-  // The rest of a body that is far too large is not worth reading to keep the connection.
-  if (res.statusCode === 413 && !res.req.complete) res.shouldKeepAlive = false;
+  // The rest of a body that is far too large, or comes too late, is not worth reading to keep the connection.
+  if (!res.req.complete) res.shouldKeepAlive = false;
   res.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
   res.setHeader('Cache-Control', 'no-store');
   res.end(JSON.stringify(body));

@@ -1,7 +1,8 @@
-import type { Request } from 'express';
+import type { Request, Response } from 'express';
 import type { z } from 'zod';
 import type { Engine } from '../../queues/engine.ts';
 import type { ErrorCode } from '../shared/errors.ts';
+import type { Limits } from '../shared/limits.ts';
 import type { Scope } from '../shared/tenant-schemas.ts';
 import type { Reply } from './http/reply.ts';
 
@@ -35,6 +36,17 @@ export interface RouteCall<Query, Body> {
   hurry: () => AbortSignal;
 }
 
+/** A call whose body and answer are streams. */
+export interface StreamCall extends Pick<
+  RouteCall<unknown, unknown>,
+  'req' | 'tenant' | 'requestId' | 'correlationId'
+> {
+  res: Response;
+  limits: Limits;
+  /** Aborts when the server begins to drain: what goes on for long should end, and say so. */
+  draining: AbortSignal;
+}
+
 interface RouteShape {
   method: 'get' | 'post' | 'put' | 'patch' | 'delete';
   /** As in OpenAPI: `/v1/jobs/{id}`. */
@@ -48,6 +60,12 @@ interface RouteShape {
   requestHeaders?: HeaderDoc[];
   /** A request without a body is taken for one with an empty object. */
   mayLackBody?: boolean;
+  /** For a body of type application/x-ndjson: reads it and writes the answer by itself. */
+  ndjson?: {
+    line: z.ZodType;
+    answerLine: z.ZodType;
+    handle(call: StreamCall): Promise<void>;
+  };
   responses: Record<number, ResponseDoc>;
   /** Codes of this route, beyond those that any route with its access, query and body may answer. */
   problems?: ErrorCode[];

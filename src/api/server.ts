@@ -8,7 +8,6 @@ import { newUlid } from '../shared/ids.ts';
 /** A load balancer's idle time-out is 60 s as a rule; the server must not close first, or requests get lost. */
 const KEEP_ALIVE_MS = 65_000;
 const HEADERS_MS = 10_000;
-const REQUEST_MS = 30_000;
 const CONNECTIONS_CHECK_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** How long a draining server stays to refuse, in words, what arrives on connections that are still open. */
@@ -29,7 +28,8 @@ export async function startServer(app: RequestListener, port: number): Promise<H
   const server = createServer(
     {
       headersTimeout: HEADERS_MS,
-      requestTimeout: REQUEST_MS,
+      // Whoever reads a body gives it its time: see http/body.ts.
+      requestTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
       maxHeaderSize: MAX_HEADER_BYTES,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Dedupe } from './dedupe-schemas.ts';
 import { CORRELATION_ID, NODE_NAME, QUEUE_NAME, RESERVED_QUEUES, TASK_NAME, TENANT_ID } from './ids.ts';
 import { MAX_DELAY_MS, MAX_RETAIN_MS, MAX_TIMEOUT_MS } from './limits.ts';
 
@@ -159,7 +160,7 @@ function notRejecting(request: { keyStrategy?: string | undefined }, ctx: z.Refi
 }
 
 export const JobRequest = z
-  .strictObject(jobFields)
+  .strictObject({ ...jobFields, dedupe: Dedupe.optional() })
   .superRefine(oneStart)
   .superRefine(keyGiven)
   .meta({

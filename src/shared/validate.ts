@@ -4,7 +4,7 @@ import type { ErrorCode, FieldError } from './errors.ts';
 import { defaultLimits } from './limits.ts';
 
 /** Fields of the contract that this version knows by name and does not serve yet. */
-const NOT_YET: ReadonlySet<string> = new Set(['dedupe', 'graph', 'chain', 'group', 'chord', 'onFailure']);
+const NOT_YET: ReadonlySet<string> = new Set(['graph', 'chain', 'group', 'chord', 'onFailure']);
 
 /**
  * The value as `schema` sees it.

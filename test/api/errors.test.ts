@@ -43,7 +43,8 @@ test('validation names every field at fault', async () => {
     'tags.0',
     'task',
   ]);
-  expect(answer.json.errors).toContainEqual({ path: 'dedupe', message: 'is not available yet' });
+  const flow = await api.call('POST', '/v1/flows', { token, body: { tree: { task: 'echo' }, graph: {} } });
+  expect(flow.json.errors).toContainEqual({ path: 'graph', message: 'is not available yet' });
 });
 
 test('bodies that are JSON but no object', async () => {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createIORedisClient } from 'bullmq';
 import type { Job, JobsOptions } from 'bullmq';
+import { SentBeforeError } from '../../queues/once/types.ts';
 import { fairScripts } from '../../queues/fair/scripts.ts';
 import type { Job as WaggleJob } from '../../src/shared/schemas.ts';
 import { eventually } from '../support/eventually.ts';
@@ -205,6 +206,35 @@ describe('Waggle with a tenant in each of four shards', () => {
       expect(jobs).toHaveLength(10);
       expect((await engine.jobs.list(tenant, { limit: 10, cursor: nextCursor ?? '' })).jobs[0]).toBeDefined();
       expect(await engine.retention.sweep(engine.topology.shardOf(tenant), 100)).toBe(0);
+    }
+  });
+
+  test('repeated requests and deduplicated jobs are known', async () => {
+    for (const tenant of tenants) {
+      const once = { key: 'k', fingerprint: 'f', leaseMs: 60_000 };
+      const dedupe = { id: 'd', mode: 'debounce' as const, ttlMs: 3_600_000 };
+      const request = { task: 'work', queue: 'idle', dedupe };
+      const first = await engine.jobs.accept(tenant, request, { ...context, once });
+      expect(first.isNew).toBe(true);
+      await expect(engine.repeats.find(tenant, once)).rejects.toMatchObject({
+        code: 'idempotency_in_progress',
+      });
+      const answer = { status: 202, headers: {}, body: first.job };
+      expect(await engine.repeats.keep(tenant, once, answer)).toEqual(answer);
+      expect(await engine.repeats.find(tenant, once)).toEqual({ outcomes: [first.job.id], answer });
+      await expect(engine.jobs.accept(tenant, request, { ...context, once })).rejects.toThrow(
+        SentBeforeError,
+      );
+      const again = await engine.jobs.accept(tenant, { ...request, payload: 2 }, context);
+      expect(again).toMatchObject({ isNew: false, job: { id: first.job.id, payload: 2, state: 'delayed' } });
+      const flow = { task: 'work', queue: 'idle', children: [{ task: 'work', queue: 'side' }] };
+      const other = { ...once, key: 'flow' };
+      const { jobs } = await engine.flows.enqueue(tenant, flow, { ...context, once: other });
+      await engine.repeats.giveUp(tenant, other);
+      expect(await engine.repeats.find(tenant, other)).toEqual({
+        outcomes: Object.values(jobs),
+        answer: null,
+      });
     }
   });
 

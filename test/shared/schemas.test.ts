@@ -41,9 +41,26 @@ test('the job of the contract, without what comes later, is taken', () => {
   expect(parse(JobRequest, request)).toEqual(request);
 });
 
-test('dedupe is refused as not available yet', () => {
-  expect(faults(JobRequest, { task: 'echo', dedupe: 'x' })).toEqual([
-    { path: 'dedupe', message: 'is not available yet' },
+test('a flow of other than a tree is refused as not available yet', () => {
+  expect(faults(FlowRequest, { tree: { task: 'echo' }, chain: [] })).toEqual([
+    { path: 'chain', message: 'is not available yet' },
+  ]);
+});
+
+test('dedupe has an id, a mode of its own, and with debounce a time', () => {
+  const dedupe = (value: unknown): unknown => faults(JobRequest, { task: 'echo', dedupe: value });
+  expect(parse(JobRequest, { task: 'echo', dedupe: { id: 'x' } }).dedupe).toEqual({ id: 'x', mode: 'first' });
+  for (const value of [
+    'x',
+    {},
+    { id: '' },
+    { id: 'x'.repeat(257) },
+    { id: 'x', mode: 'all' },
+    { id: 'x', ttlMs: 0 },
+  ])
+    expect(dedupe(value)).not.toEqual([]);
+  expect(dedupe({ id: 'x', mode: 'debounce' })).toEqual([
+    { path: 'dedupe.ttlMs', message: 'is required with debounce' },
   ]);
 });
 

@@ -5,6 +5,12 @@ import { WaggleError } from '../../shared/errors.ts';
 /** What is read and thrown away past the limit, so that a caller who is a little over it gets to read the answer. */
 const GRACE_BYTES = 4 * 1024 * 1024;
 
+/** How long a caller may take to send a body, or the next piece of a stream. */
+export const BODY_MS = 30_000;
+export const NDJSON = 'application/x-ndjson';
+const JSON_TYPE = /^application\/(?:[a-z0-9!#$&^_.-]+\+)?json$/;
+const NDJSON_TYPE = /^application\/x-ndjson$/;
+
 /** A caller went away before the request was complete: there is nobody to answer. */
 export class RequestAbortedError extends Error {
   constructor() {
@@ -19,7 +25,8 @@ export class RequestAbortedError extends Error {
  */
 export async function readJson(req: IncomingMessage, limitBytes: number): Promise<unknown> {
   if (!hasBody(req)) throw new WaggleError('malformed_json', 'A JSON body is required.');
-  checkJsonType(req);
+  if (req.headers['content-type'] !== 'application/json') checkType(req, JSON_TYPE, 'application/json');
+  checkEncoding(req);
   const bytes = await readBytes(req, limitBytes);
   if (!isUtf8(bytes)) throw new WaggleError('malformed_json', 'The body is not valid UTF-8.');
   try {
@@ -41,6 +48,7 @@ export function readBytes(req: IncomingMessage, limitBytes: number): Promise<Buf
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    endTooLate(req, () => reject(new WaggleError('validation', 'The request did not arrive in time.')));
     req.on('data', (chunk: Buffer) => {
       length += chunk.length;
       if (length <= limitBytes) chunks.push(chunk);
@@ -64,10 +72,11 @@ export function readBytes(req: IncomingMessage, limitBytes: number): Promise<Buf
  * caller would never see why. Resolves at once when there is nothing to read or more than is worth reading.
  */
 export function discardBody(req: IncomingMessage): Promise<void> {
-  if (!hasBody(req) || req.readableEnded || req.destroyed) return Promise.resolve();
+  if (!hasBody(req) || req.readableEnded || req.destroyed || tooLate.has(req)) return Promise.resolve();
   if (Number(req.headers['content-length'] ?? 0) > GRACE_BYTES) return Promise.resolve();
   return new Promise((resolve) => {
     let length = 0;
+    endTooLate(req, resolve);
     req.on('data', (chunk: Buffer) => {
       length += chunk.length;
       if (length > GRACE_BYTES) resolve();
@@ -80,21 +89,52 @@ export function hasBody(req: IncomingMessage): boolean {
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0;
 }
 
-/** JSON on the wire is UTF-8 (RFC 8259, section 8.1). A compressed body is refused: it hides its size until unpacked. */
-function checkJsonType(req: IncomingMessage): void {
+/** Requests whose bodies took too long; nobody waits for the rest of one. */
+const tooLate = new WeakSet<IncomingMessage>();
+
+/** The server itself gives requests no time, since a stream may take any. */
+function endTooLate(req: IncomingMessage, end: () => void): void {
+  const timer = setTimeout(() => {
+    tooLate.add(req);
+    end();
+  }, BODY_MS).unref();
+  for (const event of ['end', 'close']) req.once(event, () => clearTimeout(timer));
+}
+
+/** Whether a body is said to be newline-delimited JSON. */
+export function isNdjson(req: IncomingMessage): boolean {
+  return NDJSON_TYPE.test(essenceOf(req));
+}
+
+/**
+ * Makes sure that a body is newline-delimited JSON that can be read.
+ * @throws WaggleError unsupported_media_type
+ */
+export function checkNdjson(req: IncomingMessage): void {
+  checkType(req, NDJSON_TYPE, NDJSON);
+  checkEncoding(req);
+}
+
+function essenceOf(req: IncomingMessage): string {
+  return (req.headers['content-type'] ?? '').toLowerCase().split(';')[0]?.trim() ?? '';
+}
+
+/** A compressed body is refused: it hides its size until unpacked. */
+function checkEncoding(req: IncomingMessage): void {
   const encoding = req.headers['content-encoding'];
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-    throw new WaggleError('unsupported_media_type', 'A compressed body is not accepted; send it as it is.');
-  }
-  const type = req.headers['content-type'];
-  if (type === 'application/json') return;
-  const [essence = '', ...parameters] = (type ?? '').toLowerCase().split(';');
-  if (!/^application\/(?:[a-z0-9!#$&^_.-]+\+)?json$/.test(essence.trim())) {
-    throw new WaggleError('unsupported_media_type', 'The body must be application/json.');
+  if (encoding === undefined || encoding.toLowerCase() === 'identity') return;
+  throw new WaggleError('unsupported_media_type', 'A compressed body is not accepted; send it as it is.');
+}
+
+/** JSON on the wire is UTF-8 (RFC 8259, section 8.1). */
+function checkType(req: IncomingMessage, wanted: RegExp, name: string): void {
+  const [, ...parameters] = (req.headers['content-type'] ?? '').toLowerCase().split(';');
+  if (!wanted.test(essenceOf(req))) {
+    throw new WaggleError('unsupported_media_type', `The body must be ${name}.`);
   }
   for (const parameter of parameters) {
-    const [name, value = ''] = parameter.split('=');
-    if (name?.trim() === 'charset' && !/^\s*"?utf-?8"?\s*$/.test(value)) {
+    const [key, value = ''] = parameter.split('=');
+    if (key?.trim() === 'charset' && !/^\s*"?utf-?8"?\s*$/.test(value)) {
       throw new WaggleError('unsupported_media_type', 'The body must be UTF-8.');
     }
   }

@@ -16,7 +16,7 @@ export function notFound(): RequestHandler {
 export function errorHandler(logger: Logger): ErrorRequestHandler {
   // Express knows an error handler by its four parameters.
   return async (error: unknown, req, res, _next) => {
-    if (error instanceof RequestAbortedError || res.headersSent) {
+    if (error instanceof RequestAbortedError) {
       res.destroy();
       return;
     }
@@ -27,6 +27,11 @@ export function errorHandler(logger: Logger): ErrorRequestHandler {
         { err: error, requestId: record.requestId, correlationId: record.correlationId },
         'unexpected error',
       );
+    }
+    if (res.headersSent) {
+      // An answer that has ended is complete, whatever happened after that.
+      if (!res.writableEnded) res.destroy();
+      return;
     }
     await discardBody(req);
     sendProblem(res, known, record.requestId);

@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import type { StoredAnswer } from '../../../queues/once/types.ts';
 import { Flow, FlowReceipt, FlowRequest } from '../../shared/schemas.ts';
+import { answerOnce, idempotencyHeader, repeatProblems, replayedHeader } from '../http/idempotency.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
@@ -14,17 +16,21 @@ export function flowRoutes({ engine }: RouteDeps): Route[] {
     tag: 'flows',
     access: 'jobs:write',
     body: FlowRequest,
+    requestHeaders: [idempotencyHeader],
     responses: {
       202: {
         description: 'The flow is accepted.',
         schema: FlowReceipt,
-        headers: { Location: 'Path of the flow.' },
+        headers: { Location: 'Path of the flow.', ...replayedHeader },
       },
     },
-    problems: ['unknown_task', 'invalid_payload', 'queue_full'],
-    async handle({ tenant, body, correlationId }) {
-      const receipt = await engine.flows.enqueue(tenant, body.tree, { correlationId });
-      return { status: 202, headers: { Location: `/v1/flows/${receipt.id}` }, body: receipt };
+    problems: ['unknown_task', 'invalid_payload', 'queue_full', ...repeatProblems],
+    async handle(call) {
+      const { tenant, body, correlationId } = call;
+      const answerOf = (receipt: unknown): StoredAnswer => accepted(receipt as FlowReceipt);
+      return answerOnce(engine.repeats, call, { answerOf }, async (once) =>
+        accepted(await engine.flows.enqueue(tenant, body.tree, { correlationId, once })),
+      );
     },
   });
 
@@ -44,4 +50,8 @@ export function flowRoutes({ engine }: RouteDeps): Route[] {
   });
 
   return [create, get];
+}
+
+function accepted(receipt: FlowReceipt): StoredAnswer {
+  return { status: 202, headers: { Location: `/v1/flows/${receipt.id}` }, body: receipt };
 }

@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import type { StoredAnswer } from '../../../queues/once/types.ts';
 import { Job, JobListQuery, JobPage, JobRequest, Why } from '../../shared/schemas.ts';
+import { answerOnce, idempotencyHeader, repeatProblems, replayedHeader } from '../http/idempotency.ts';
 import { MAX_WAIT_SECONDS, preferredWaitSeconds } from '../http/prefer.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
@@ -33,27 +35,30 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
         name: 'Prefer',
         description: `\`wait=N\`: seconds to wait for the result, at most ${MAX_WAIT_SECONDS}.`,
       },
+      idempotencyHeader,
       { name: 'X-Correlation-Id', description: 'Follows the job; `traceparent` is understood as well.' },
     ],
     responses: {
       200: { description: 'The job finished within the preferred wait.', schema: Job, headers: jobHeaders() },
       202: { description: 'The job is accepted and stored.', schema: Job, headers: jobHeaders() },
     },
-    problems: ['unknown_task', 'invalid_payload', 'conflict', 'queue_full'],
+    problems: ['unknown_task', 'invalid_payload', 'conflict', 'queue_full', ...repeatProblems],
     async handle(call) {
-      const accepted = await engine.jobs.enqueue(call.tenant, call.body, {
-        correlationId: call.correlationId,
-      });
+      const { tenant, body, correlationId } = call;
       const seconds = preferredWaitSeconds(call.req.get('Prefer'));
-      const headers: Record<string, string> = {
-        Location: `/v1/jobs/${accepted.id}`,
-        Vary: 'Prefer',
-        'X-Correlation-Id': accepted.correlationId,
-      };
-      if (seconds === undefined) return { status: 202, headers, body: accepted };
-      headers['Preference-Applied'] = `wait=${seconds}`;
-      const job = await engine.jobs.waitUntilFinished(call.tenant, accepted.id, seconds * 1000, call.hurry());
-      return { status: job.finishedAt === null ? 202 : 200, headers, body: job };
+      const options =
+        seconds === undefined
+          ? { answerOf: (job: unknown) => accepted(job as Job) }
+          : { waitMs: seconds * 1000 };
+      return answerOnce(engine.repeats, call, options, async (once) => {
+        const { job, isNew } = await engine.jobs.accept(tenant, body, { correlationId, once });
+        const reply = accepted(job);
+        if (!isNew && !once?.outcomes) reply.headers['Waggle-Deduplicated'] = 'true';
+        if (seconds === undefined || once?.outcomes) return reply;
+        const headers = { ...reply.headers, 'Preference-Applied': `wait=${seconds}` };
+        const ended = await engine.jobs.waitUntilFinished(tenant, job.id, seconds * 1000, call.hurry());
+        return { status: ended.finishedAt === null ? 202 : 200, headers, body: ended };
+      });
     },
   });
 
@@ -111,8 +116,19 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
   return [create, list, get, why];
 }
 
+function accepted(job: Job): StoredAnswer {
+  const headers = {
+    Location: `/v1/jobs/${job.id}`,
+    Vary: 'Prefer',
+    'X-Correlation-Id': job.correlationId,
+  };
+  return { status: 202, headers, body: job };
+}
+
 function jobHeaders(): Record<string, string> {
   return {
+    ...replayedHeader,
+    'Waggle-Deduplicated': '`true` when another job stands for this one, by `dedupe`.',
     Location: 'Path of the job.',
     'Preference-Applied': 'The wait that was applied, when one was asked for.',
     Vary: 'Prefer.',

@@ -4,6 +4,7 @@ import type { Logger } from '../src/shared/logger.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
+import { JobEvents } from './jobs/job-events.ts';
 import { JobList } from './jobs/list.ts';
 import { JobReader } from './jobs/reader.ts';
 import { JobRetention } from './jobs/retention.ts';
@@ -88,7 +89,8 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const index = new TenantIndex(topology);
   const reader = new JobReader(topology);
   const retention = new JobRetention(topology, index);
-  const waiters = new Waiters({ topology, logger, connect: () => connectReader(redisUrl, logger) });
+  const events = new JobEvents({ topology, logger, connect: () => connectReader(redisUrl, logger) });
+  const waiters = new Waiters({ topology, logger, events });
   const cancellation = new FlowCancellation(topology, reader, retention);
   const superseded = new SupersededJobs(topology, retention, cancellation);
   const list = new JobList(reader, index);
@@ -122,12 +124,18 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     usageBook,
     topology,
     ping: () => withRedis(async () => void (await redis.ping())),
-    close: () => (closing ??= closeAll(waiters, topology, redis)),
+    close: () => (closing ??= closeAll(waiters, events, topology, redis)),
   };
 }
 
-async function closeAll(waiters: Waiters, topology: Topology, redis: RedisConnection): Promise<void> {
-  await waiters.close();
+async function closeAll(
+  waiters: Waiters,
+  events: JobEvents,
+  topology: Topology,
+  redis: RedisConnection,
+): Promise<void> {
+  waiters.close();
+  await events.close();
   await topology.close();
   // QUIT lets the replies of commands under way arrive; a server that is away gets no farewell.
   await redis.quit().catch(() => redis.disconnect());

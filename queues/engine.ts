@@ -22,6 +22,9 @@ import type { TaskRegistry } from './tasks/registry.ts';
 import { ApiKeyStore } from './tenants/api-key-store.ts';
 import { TenantStore } from './tenants/tenant-store.ts';
 import type { ApiKeys, Tenants } from './tenants/types.ts';
+import { JobLogs } from './streams/log.ts';
+import { JobStreams } from './streams/service.ts';
+import { Watches } from './streams/watches.ts';
 import { UsageBook } from './usage/book.ts';
 import { UsageService } from './usage/service.ts';
 import type { UsageReader } from './usage/service.ts';
@@ -53,6 +56,7 @@ export interface Engine {
   readonly retention: Retention;
   readonly superseded: Superseded;
   readonly presence: WorkerPresence;
+  readonly streams: JobStreams;
   readonly usage: UsageReader;
   readonly usageBook: UsageBook;
   readonly topology: Topology;
@@ -91,6 +95,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const retention = new JobRetention(topology, index);
   const events = new JobEvents({ topology, logger, connect: () => connectReader(redisUrl, logger) });
   const waiters = new Waiters({ topology, logger, events });
+  const watches = new Watches({ topology, events, waiters });
   const cancellation = new FlowCancellation(topology, reader, retention);
   const superseded = new SupersededJobs(topology, retention, cancellation);
   const list = new JobList(reader, index);
@@ -120,6 +125,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     retention,
     superseded,
     presence,
+    streams: new JobStreams({ topology, reader, watches, logs: new JobLogs(topology) }),
     usage: new UsageService(topology, tenants, usageBook),
     usageBook,
     topology,

@@ -196,5 +196,7 @@ function jobEvent([id, fields]: Entry): JobEvent | undefined {
     if (fields[i] === 'event') event = fields[i + 1];
     else if (fields[i] === 'jobId') jobId = fields[i + 1];
   }
-  return event === undefined || jobId === undefined ? undefined : { jobId, event, at: Number.parseInt(id, 10) };
+  return event === undefined || jobId === undefined
+    ? undefined
+    : { jobId, event, at: Number.parseInt(id, 10) };
 }

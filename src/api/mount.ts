@@ -41,7 +41,7 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
     };
     const reply = await route.handle(call as RouteCall<never, never>);
     if (deps.draining.aborted) res.shouldKeepAlive = false;
-    sendReply(res, reply);
+    await sendReply(res, reply);
   });
 }
 

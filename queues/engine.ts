@@ -6,6 +6,7 @@ import type { AuditLog } from './audit/log.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
+import { JobEvents } from './jobs/job-events.ts';
 import { JobList } from './jobs/list.ts';
 import { JobReader } from './jobs/reader.ts';
 import { JobRetention } from './jobs/retention.ts';
@@ -27,6 +28,9 @@ import { TenantPurge } from './tenants/purge.ts';
 import type { Purges } from './tenants/purge.ts';
 import { TenantStore } from './tenants/tenant-store.ts';
 import type { ApiKeys, Tenants } from './tenants/types.ts';
+import { JobLogs } from './streams/log.ts';
+import { JobStreams } from './streams/service.ts';
+import { Watches } from './streams/watches.ts';
 import { UsageBook } from './usage/book.ts';
 import { UsageService } from './usage/service.ts';
 import type { UsageReader } from './usage/service.ts';
@@ -61,6 +65,7 @@ export interface Engine {
   readonly retention: Retention;
   readonly superseded: Superseded;
   readonly presence: WorkerPresence;
+  readonly streams: JobStreams;
   readonly usage: UsageReader;
   readonly usageBook: UsageBook;
   readonly topology: Topology;
@@ -97,7 +102,9 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const index = new TenantIndex(topology);
   const reader = new JobReader(topology);
   const retention = new JobRetention(topology, index);
-  const waiters = new Waiters({ topology, logger, connect: () => connectReader(redisUrl, logger) });
+  const events = new JobEvents({ topology, logger, connect: () => connectReader(redisUrl, logger) });
+  const waiters = new Waiters({ topology, logger, events });
+  const watches = new Watches({ topology, events, waiters });
   const cancellation = new FlowCancellation(topology, reader, retention);
   const superseded = new SupersededJobs(topology, retention, cancellation);
   const list = new JobList(reader, index);
@@ -131,16 +138,23 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     retention,
     superseded,
     presence,
+    streams: new JobStreams({ topology, reader, watches, logs: new JobLogs(topology) }),
     usage: new UsageService(topology, tenants, usageBook),
     usageBook,
     topology,
     ping: () => withRedis(async () => void (await redis.ping())),
-    close: () => (closing ??= closeAll(waiters, topology, redis)),
+    close: () => (closing ??= closeAll(waiters, events, topology, redis)),
   };
 }
 
-async function closeAll(waiters: Waiters, topology: Topology, redis: RedisConnection): Promise<void> {
-  await waiters.close();
+async function closeAll(
+  waiters: Waiters,
+  events: JobEvents,
+  topology: Topology,
+  redis: RedisConnection,
+): Promise<void> {
+  waiters.close();
+  await events.close();
   await topology.close();
   // QUIT lets the replies of commands under way arrive; a server that is away gets no farewell.
   await redis.quit().catch(() => redis.disconnect());

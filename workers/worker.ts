@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Engine } from '../queues/engine.ts';
+import { StreamWriter } from '../queues/streams/writer.ts';
 import { connectWorker } from '../queues/topology/connections.ts';
 import type { RedisConnection } from '../queues/topology/connections.ts';
 import type { Logger } from '../src/shared/logger.ts';
@@ -62,6 +63,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     recorder: new Recorder(logger),
     consequences,
     observer: new RunObserver({ metrics, usage, logger }),
+    writer: new StreamWriter(commands, engine.topology.keys),
     logger,
     graceMs: GRACE_MS,
   });

@@ -12,6 +12,15 @@ const INTERRUPT_AGAIN_MS = 20;
 
 type Entry = [id: string, fields: string[]];
 
+/** An entry of a stream that is about a job. */
+export interface JobEvent {
+  jobId: string;
+  /** BullMQ's name of it, such as `active` or `completed`; `written` when a handler wrote to the job's own stream. */
+  event: string;
+  /** When it was added, by Redis' clock (ms epoch). */
+  at: number;
+}
+
 interface FollowedStream {
   lastId: string;
   users: number;
@@ -27,14 +36,14 @@ export interface EventReaderOptions {
   /** A connection that never blocks. */
   redis: RedisConnection;
   logger: Logger;
-  /** A job of a followed stream has finished or was removed. */
-  onEnd: (jobId: string) => void;
+  /** A followed stream says something of a job. */
+  onEvent: (event: JobEvent) => void;
   /** Reads failed and go on now: events may have been missed. */
   onGap: () => void;
 }
 
 /**
- * Follows the event streams of many BullMQ queues with one blocking read on one connection.
+ * Follows streams of events, those of BullMQ's queues and Waggle's own, with one blocking read on one connection.
  *
  *   idle ──follow()──▶ reading ──no stream left──▶ idle          close() from anywhere ──▶ closed
  *
@@ -162,9 +171,9 @@ export class EventReader {
   }
 
   #deliver(stream: string, entries: Entry[]): void {
-    for (const [, fields] of entries) {
-      const jobId = endedJob(fields);
-      if (jobId !== undefined) this.#options.onEnd(jobId);
+    for (const entry of entries) {
+      const event = jobEvent(entry);
+      if (event !== undefined) this.#options.onEvent(event);
     }
     const followed = this.#streams.get(stream);
     const last = entries.at(-1);
@@ -179,13 +188,15 @@ export class EventReader {
   }
 }
 
-/** The id of the job an event ends; a flat list of names and values, as Redis returns it. */
-function endedJob(fields: string[]): string | undefined {
+/** The fields are a flat list of names and values, as Redis returns it. */
+function jobEvent([id, fields]: Entry): JobEvent | undefined {
   let event: string | undefined;
   let jobId: string | undefined;
   for (let i = 0; i + 1 < fields.length; i += 2) {
     if (fields[i] === 'event') event = fields[i + 1];
     else if (fields[i] === 'jobId') jobId = fields[i + 1];
   }
-  return event === 'completed' || event === 'failed' || event === 'removed' ? jobId : undefined;
+  return event === undefined || jobId === undefined
+    ? undefined
+    : { jobId, event, at: Number.parseInt(id, 10) };
 }

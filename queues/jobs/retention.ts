@@ -109,8 +109,16 @@ export class JobRetention implements Retention {
     const removed = await Promise.all(nodes.map((node) => this.#remove(shard, node.queue, node.id)));
     const gone = nodes.filter((_, place) => removed[place]).map((node) => node.id);
     if (await this.#remove(shard, queue, id)) gone.push(id);
-    await this.#index.remove(envelope.tenant, gone);
+    await Promise.all([
+      this.#index.remove(envelope.tenant, gone),
+      this.#removeStreams(shard, envelope.tenant, gone),
+    ]);
     return gone.length;
+  }
+
+  async #removeStreams(shard: number, tenant: string, ids: readonly string[]): Promise<void> {
+    const { redis, keys } = this.#topology;
+    if (ids.length > 0) await redis.unlink(ids.map((id) => keys.jobStream(shard, tenant, id)));
   }
 
   /** False when it is gone, or runs: a node that outlived its flow is scheduled again when it ends. */

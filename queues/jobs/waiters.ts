@@ -1,9 +1,9 @@
 import { WaggleError } from '../../src/shared/errors.ts';
 import type { Logger } from '../../src/shared/logger.ts';
-import { isCluster } from '../topology/connections.ts';
-import type { RedisConnection } from '../topology/connections.ts';
 import type { Topology } from '../topology/topology.ts';
-import { EventReader } from './event-reader.ts';
+import type { JobEvent } from './event-reader.ts';
+import { queueEvents } from './job-events.ts';
+import type { JobEvents } from './job-events.ts';
 
 /** How often a share of the waiting jobs is looked at without an event, so that a lost one delays and never hangs. */
 const RECHECK_EVERY_MS = 500;
@@ -24,17 +24,16 @@ interface Waiter {
 export interface WaitersOptions {
   topology: Topology;
   logger: Logger;
-  connect: () => RedisConnection;
+  events: JobEvents;
 }
 
 /**
- * Who waits for which job. One timer, one blocking read and one map entry per waiter, whatever their number: events end
- * a wait, and a slow round over all waiting jobs catches what events missed.
+ * Who waits for which job. One timer and one map entry per waiter, whatever their number: events end a wait, and a slow
+ * round over all waiting jobs catches what events missed.
  */
 export class Waiters {
   readonly #options: WaitersOptions;
   readonly #byJob = new Map<string, Set<Waiter>>();
-  readonly #readers = new Map<number, EventReader>();
   #recheckTimer: NodeJS.Timeout | undefined;
   #rechecking = false;
   /** The ids still to be looked at in the current round. */
@@ -43,6 +42,7 @@ export class Waiters {
 
   constructor(options: WaitersOptions) {
     this.#options = options;
+    options.events.listen({ onEvent: (event) => this.#heard(event), onGap: () => this.#recheckSoon() });
   }
 
   /** How many calls wait at the moment. */
@@ -64,22 +64,22 @@ export class Waiters {
   ): Promise<WaitOutcome> {
     if (this.#closed) throw shuttingDown();
     if (signal?.aborted) return 'aborted';
-    const queueKey = `${this.#options.topology.prefix(job.shard)}:${job.queue}`;
-    const unfollow = await this.#reader(job.shard).follow(`${queueKey}:events`);
+    const { topology, events } = this.#options;
+    const unfollow = await events.follow(job.shard, [queueEvents(topology, job.shard, job.queue)]);
     try {
-      return await this.#untilEnd(job.id, `${queueKey}:${job.id}`, timeoutMs, signal, isEnded);
+      const key = `${topology.prefix(job.shard)}:${job.queue}:${job.id}`;
+      return await this.#untilEnd(job.id, key, timeoutMs, signal, isEnded);
     } finally {
       unfollow();
     }
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true;
     clearInterval(this.#recheckTimer);
     for (const waiters of [...this.#byJob.values()]) {
       for (const waiter of [...waiters]) waiter.fail(shuttingDown());
     }
-    await Promise.all([...this.#readers.values()].map((reader) => reader.close()));
   }
 
   #untilEnd(
@@ -128,26 +128,12 @@ export class Waiters {
     }
   }
 
-  #end(id: string): void {
-    for (const waiter of [...(this.#byJob.get(id) ?? [])]) waiter.end('ended');
+  #heard({ jobId, event }: JobEvent): void {
+    if (event === 'completed' || event === 'failed' || event === 'removed') this.#end(jobId);
   }
 
-  /** In a cluster a read may name streams of one slot only, which are those of one shard. */
-  #reader(shard: number): EventReader {
-    const { topology, logger, connect } = this.#options;
-    const index = isCluster(topology.redis) ? shard : 0;
-    let reader = this.#readers.get(index);
-    if (reader === undefined) {
-      reader = new EventReader({
-        connect,
-        redis: topology.redis,
-        logger,
-        onEnd: (id) => this.#end(id),
-        onGap: () => this.#recheckSoon(),
-      });
-      this.#readers.set(index, reader);
-    }
-    return reader;
+  #end(id: string): void {
+    for (const waiter of [...(this.#byJob.get(id) ?? [])]) waiter.end('ended');
   }
 
   /** After an outage every job may have ended unseen: look at all of them in the next rounds, however young. */

@@ -86,6 +86,21 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:jobs`;
   }
 
+  /** STREAM: what handlers of a job wrote (`kind`, `json`), the last 1000. Goes with the job, or a day after it would have. */
+  jobStream(shard: number, tenant: string, jobId: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:stream:${jobId}`;
+  }
+
+  /** STRING: somebody follows the job. Goes 45 s after it was last said. */
+  jobFollowed(shard: number, tenant: string, jobId: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:followed:${jobId}`;
+  }
+
+  /** STREAM: jobs of the shard that are followed and whose handlers wrote, about the last 1000. Goes a minute after the last. */
+  written(shard: number): string {
+    return `${this.prefix(shard)}::written`;
+  }
+
   /** HASH: minute -> what the tenant used in it (JSON); see queues/usage. Goes 65 minutes after its last new minute. */
   tenantUsage(shard: number, tenant: string): string {
     return `${this.prefix(shard)}:tenant:${tenant}:usage`;

@@ -65,7 +65,7 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
       : await answer();
     if (lines !== undefined) return;
     if (deps.draining.aborted) res.shouldKeepAlive = false;
-    sendReply(res, reply);
+    await sendReply(res, reply);
   });
 }
 

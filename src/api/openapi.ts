@@ -126,14 +126,20 @@ function successes(route: Route, components: SchemaComponents): JsonObject {
 }
 
 function response(doc: ResponseDoc, components: SchemaComponents, line?: z.ZodType): JsonObject {
+  const { schema } = doc;
   return {
     description: doc.description,
     headers: headerDocs({ 'X-Request-Id': 'The id of the request.', ...doc.headers }),
-    ...(doc.schema === undefined
+    ...(schema === undefined
       ? {}
       : {
           content: {
-            [doc.contentType ?? 'application/json']: { schema: components.schema(doc.schema, 'output') },
+            ...Object.fromEntries(
+              [doc.contentType ?? 'application/json', ...(doc.otherTypes ?? [])].map((type) => [
+                type,
+                { schema: components.schema(schema, 'output') },
+              ]),
+            ),
             ...(line && { [NDJSON]: { schema: components.schema(line, 'output') } }),
           },
         }),

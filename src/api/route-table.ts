@@ -5,6 +5,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { flowRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobBatchRoutes } from './routes/job-batches.ts';
+import { jobEventRoutes } from './routes/job-events.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { openApiRoutes } from './routes/openapi.ts';
@@ -16,6 +17,7 @@ import { usageRoutes } from './routes/usage.ts';
 export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
   const routes: Route[] = [
     ...jobRoutes(deps),
+    ...jobEventRoutes(deps),
     ...jobBatchRoutes(deps),
     ...flowRoutes(deps),
     ...tenantRoutes(deps),

@@ -14,6 +14,8 @@ export interface ResponseDoc {
   schema?: z.ZodType;
   /** For what is not JSON. */
   contentType?: string;
+  /** Other types of content the same may be sent as. */
+  otherTypes?: string[];
   headers?: Record<string, string>;
 }
 

@@ -15,10 +15,16 @@ export interface JobContext<P = unknown> {
   readonly parents: Readonly<Record<string, unknown>>;
   /** Grows with every start of the job, so that a store can refuse writes of an earlier one. */
   readonly fence: number;
-  /** Stores how far the job is; any JSON. */
+  /** Stores how far the job is; any JSON of up to 16,384 characters. @throws RangeError when it is larger */
   progress(value: unknown): Promise<void>;
-  /** Adds a line to the job's log. */
+  /** Adds a line to the job's log, which keeps the last 1000 of up to 8192 characters. */
   log(line: string): Promise<void>;
+  /**
+   * Passes a piece of the result on to whoever follows the job: text, of which long pieces are cut into several, or JSON of
+   * up to 16,384 characters. The last 1000 of all that the job wrote are kept.
+   * @throws RangeError when JSON is larger
+   */
+  chunk(value: unknown): Promise<void>;
 }
 
 export interface RunningJob<P = unknown> {

@@ -1,6 +1,7 @@
 import type { JobEnvelope } from '../../queues/jobs/envelope.ts';
 import { decodeFailure, EXPIRED } from '../../queues/jobs/failure.ts';
 import type { Failure } from '../../queues/jobs/failure.ts';
+import type { StreamWriter } from '../../queues/streams/writer.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import { AttemptAborted } from './abort.ts';
@@ -26,6 +27,7 @@ export interface ExecutorOptions {
   recorder: Recorder;
   consequences: Consequences;
   observer: RunObserver;
+  writer: StreamWriter;
   logger: Logger;
   /** How long an aborted handler may take to stop before its job goes on without it, in ms. */
   graceMs: number;
@@ -160,7 +162,8 @@ export class Executor {
     const { source, job, envelope } = run;
     if (envelope === null) throw new Error('A run without an envelope has no context');
     const parents = await parentResults(source, job.id ?? '', envelope);
-    return createContext({ run, envelope, parents, logger: this.#options.logger });
+    const { writer, logger } = this.#options;
+    return createContext({ run, envelope, parents, writer, logger });
   }
 
   async #record(run: Run, mayFetch: () => boolean): Promise<Claimed | null> {

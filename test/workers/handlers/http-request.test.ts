@@ -67,6 +67,7 @@ async function call(
     fence: 1,
     progress: () => Promise.resolve(),
     log: () => Promise.resolve(),
+    chunk: () => Promise.resolve(),
   };
   return handler.run(ctx);
 }

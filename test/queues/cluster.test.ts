@@ -301,6 +301,25 @@ describe('Waggle with a tenant in each of four shards', () => {
     }
   });
 
+  test('a tenant is removed with all it has, running or not', async () => {
+    const [tenant, open, running] = ['leaving', latch(), latch()];
+    engine.work(
+      tenant,
+      () => {
+        running.open();
+        return open.opened;
+      },
+      { queue: 'left' },
+    );
+    const runs = await enqueue(tenant, { queue: 'left' });
+    await running.opened;
+    const waits = await enqueue(tenant, { queue: 'left-waiting' });
+    expect(await engine.purges.purge(tenant, () => true)).toMatchObject({ removed: 2, done: true });
+    for (const id of [runs, waits])
+      await expect(engine.jobs.get(tenant, id)).rejects.toMatchObject({ code: 'not_found' });
+    open.open();
+  });
+
   test('usage', async () => {
     const tenant = 'acme';
     const shard = engine.topology.shardOf(tenant);

@@ -5,6 +5,7 @@ import { createIORedisClient } from 'bullmq';
 import type { Job, JobsOptions } from 'bullmq';
 import { SentBeforeError } from '../../queues/once/types.ts';
 import { fairScripts } from '../../queues/fair/scripts.ts';
+import { StreamWriter } from '../../queues/streams/writer.ts';
 import type { Job as WaggleJob } from '../../src/shared/schemas.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
@@ -298,6 +299,28 @@ describe('Waggle with a tenant in each of four shards', () => {
       expect((await ended(tenant, holds)).state).toBe('cancelled');
       expect((await ended(tenant, third)).state).toBe('completed');
       open.open();
+    }
+  });
+
+  test('what a job writes is followed and read', async () => {
+    for (const [shard, tenant] of tenants.entries()) {
+      const id = await enqueue(tenant, { queue: 'idle' });
+      const { redis, keys } = engine.topology;
+      const owner = { shard, tenant, id, retainMs: { completed: 60_000, failed: 60_000 } };
+      const enough = new AbortController();
+      const events = await engine.streams.follow(tenant, id, {
+        lastEventId: undefined,
+        signal: enough.signal,
+      });
+      const seen: string[] = [];
+      for await (const { event } of events ?? []) {
+        seen.push(event);
+        if (event === 'chunk') break;
+        await new StreamWriter(redis, keys).write(owner, 'chunk', '1');
+      }
+      enough.abort();
+      expect(seen).toEqual(['state', 'chunk']);
+      expect(await engine.streams.logs(tenant, id, { limit: 10 })).toEqual({ lines: [], nextCursor: null });
     }
   });
 

@@ -51,6 +51,7 @@ serve({
         drainMs: 0,
         lockMs: 30_000,
         stalledMs: 30_000,
+        resultBytes: 1024 * 1024,
       },
       engine,
       handlers: createHandlerRegistry([napHandler]),

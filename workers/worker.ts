@@ -66,6 +66,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     writer: new StreamWriter(commands, engine.topology.keys),
     logger,
     graceMs: GRACE_MS,
+    resultBytes: settings.resultBytes,
   });
   const dispatcher = new Dispatcher({
     sources,

@@ -43,8 +43,8 @@ export class Follower {
   }
 
   /**
-   * The present state, what was written after the position, and then what happens, until the job has ended or `signal`
-   * aborts. States are told as they are heard of; those before the call are not kept.
+   * The present state (unless the job has ended: then that comes last), what was written after the position, and then what
+   * happens, until the job has ended or `signal` aborts. States are told as they are heard of; those before the call are not kept.
    */
   async *events(signal: AbortSignal): AsyncGenerator<JobStreamEvent> {
     const { watches } = this.#parts;
@@ -57,7 +57,8 @@ export class Follower {
     const watch = await watches.open(job, signal, () => this.#hasEnded());
     try {
       const stored = await this.#read();
-      if (stored !== null) yield* this.#toState(stored.state, Date.now());
+      // Of one that has ended that comes last.
+      if (stored !== null && !isFinished(stored.state)) yield* this.#toState(stored.state, Date.now());
       while (!signal.aborted) {
         // Asked before the entries are read: whatever was written before the end is found by the read after it.
         const { ended } = watch;

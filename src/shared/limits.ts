@@ -18,6 +18,9 @@ export const defaultLimits: Limits = {
   jsonDepth: 200,
 };
 
+/** What a job returns may take as JSON, unless the worker is told otherwise. */
+export const DEFAULT_RESULT_BYTES = 1024 * 1024;
+
 const DAY_MS = 86_400_000;
 
 /** BullMQ keeps a due time in 41 bits of milliseconds (year 2039), so a delay must stay well below that. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { QUEUE_NAME, RESERVED_QUEUES } from './ids.ts';
 import { jwtSettings, jwtVariables, refuseIdleRules } from './jwt-settings.ts';
 import type { JwtSettings } from './jwt-settings.ts';
-import { defaultLimits } from './limits.ts';
+import { DEFAULT_RESULT_BYTES, defaultLimits } from './limits.ts';
 import type { Limits } from './limits.ts';
 import type { LogLevel } from './logger.ts';
 
@@ -57,6 +57,8 @@ export interface WorkerSettings extends CommonSettings {
   drainMs: number;
   lockMs: number;
   stalledMs: number;
+  /** Bytes the result of a job may take as JSON. */
+  resultBytes: number;
 }
 
 /** A whole number written in decimal digits: `Number('')` and `Number('1e3')` would both pass for one. */
@@ -131,6 +133,7 @@ const workerSchema = z.object({
   WORKER_DRAIN_MS: integer(25_000, 0, 3_600_000),
   WORKER_LOCK_MS: integer(30_000, 1000, 3_600_000),
   WORKER_STALLED_MS: integer(30_000, 500, 3_600_000),
+  WAGGLE_MAX_RESULT_BYTES: integer(DEFAULT_RESULT_BYTES, 64, 64 * 1024 * 1024),
 });
 
 /** The API server's settings. Throws {@link SettingsError}. */
@@ -169,6 +172,7 @@ export function workerSettings(env: Environment): WorkerSettings {
     drainMs: values.WORKER_DRAIN_MS,
     lockMs: values.WORKER_LOCK_MS,
     stalledMs: values.WORKER_STALLED_MS,
+    resultBytes: values.WAGGLE_MAX_RESULT_BYTES,
   };
 }
 

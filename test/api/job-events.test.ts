@@ -253,6 +253,7 @@ describe('GET /v1/jobs/{id}/stream', () => {
       ['chunk', 'one'],
     ]);
     const rest = await follow(id, { headers: { 'Last-Event-ID': events.at(-1)?.id ?? '' } });
+    await rest.first(1);
     goOn();
     expect(said(await rest.all()).slice(-3)).toEqual([
       ['chunk', 'two'],

@@ -27,6 +27,7 @@ test('the documented defaults', () => {
     drainMs: 25_000,
     lockMs: 30_000,
     stalledMs: 30_000,
+    resultBytes: 1024 * 1024,
   });
 });
 

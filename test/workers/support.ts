@@ -85,6 +85,7 @@ export function testSettings(redisUrl: string, shards: number): WorkerSettings {
     drainMs: 5000,
     lockMs: 30_000,
     stalledMs: 30_000,
+    resultBytes: 1024 * 1024,
   };
 }
 

@@ -31,6 +31,8 @@ export interface ExecutorOptions {
   logger: Logger;
   /** How long an aborted handler may take to stop before its job goes on without it, in ms. */
   graceMs: number;
+  /** A result may take so many bytes as JSON. */
+  resultBytes: number;
 }
 
 /** Runs claimed jobs. One job is a chain of named steps over its run; outcomes are values and nothing is thrown. */
@@ -148,7 +150,7 @@ export class Executor {
       abort: run.abort,
       graceMs: this.#options.graceMs,
     });
-    return classify(run.settled, run.abort.signal, attemptCount(run.job));
+    return classify(run.settled, run.abort.signal, attemptCount(run.job), this.#options.resultBytes);
   }
 
   async #invoke(run: Run): Promise<unknown> {

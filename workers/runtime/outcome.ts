@@ -31,8 +31,16 @@ export interface AttemptCount {
 const MAX_RETRY_AFTER_MS = 3_600_000;
 const MAX_MESSAGE_CHARS = 2048;
 
-/** The outcome of an attempt, from what the handler did and why its signal was aborted, if it was. */
-export function classify(settled: Settled, signal: AbortSignal, count: AttemptCount): Outcome {
+/**
+ * The outcome of an attempt, from what the handler did and why its signal was aborted, if it was.
+ * @param resultBytes a result that takes more as JSON is a failure
+ */
+export function classify(
+  settled: Settled,
+  signal: AbortSignal,
+  count: AttemptCount,
+  resultBytes: number,
+): Outcome {
   switch (abortCause(signal)) {
     case 'lock_lost':
       return { kind: 'abandon' };
@@ -42,11 +50,11 @@ export function classify(settled: Settled, signal: AbortSignal, count: AttemptCo
       return retryOrFail({ code: TIMEOUT, message: abortMessage(signal), retryable: true }, count);
     case 'shutdown':
       // Work that was finished in spite of the signal is not thrown away.
-      return settled.kind === 'returned' ? completed(settled.value) : { kind: 'hand-back' };
+      return settled.kind === 'returned' ? completed(settled.value, resultBytes) : { kind: 'hand-back' };
     case null:
       break;
   }
-  if (settled.kind === 'returned') return completed(settled.value);
+  if (settled.kind === 'returned') return completed(settled.value, resultBytes);
   if (settled.kind === 'threw' && settled.error instanceof PauseTenant)
     return { kind: 'pause-tenant', forMs: boundedPause(settled.error.forMs) };
   if (settled.kind === 'threw')
@@ -76,10 +84,15 @@ function boundedPause(ms: number): number {
   return Math.min(Math.max(Math.ceil(ms) || 0, 0), MAX_RETRY_AFTER_MS);
 }
 
-function completed(result: unknown): Outcome {
+function completed(result: unknown, mostBytes: number): Outcome {
   try {
+    const json = JSON.stringify(result) as string | undefined;
     // What JSON has no word for (undefined, a function) is stored as null.
-    return { kind: 'complete', result: JSON.stringify(result) === undefined ? null : result };
+    if (json === undefined) return { kind: 'complete', result: null };
+    const bytes = Buffer.byteLength(json);
+    if (bytes <= mostBytes) return { kind: 'complete', result };
+    const message = `The result has ${bytes} bytes as JSON; at most ${mostBytes} are kept`;
+    return { kind: 'fail', failure: { code: 'result_too_large', message, retryable: false } };
   } catch (error) {
     const message = bounded(
       `The result is not JSON: ${error instanceof Error ? error.message : String(error)}`,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { StreamWriter } from '../../../queues/streams/writer.ts';
 import { context, openTestEngine } from '../support/engine.ts';
 import type { TestEngine } from '../support/engine.ts';
 
@@ -50,6 +51,24 @@ test('a sweep removes what is due and nothing else, and says how much', async ()
   ]);
   const { jobs } = await engine.jobs.list('keep-a', { limit: 10 });
   expect(jobs.map((job) => job.id).sort()).toEqual([later, fresh].sort());
+});
+
+test('what handlers of a job wrote goes with it', async () => {
+  const id = await finished('keep-b');
+  const { redis, keys } = engine.topology;
+  const owner = { shard: 0, tenant: 'keep-b', id, retainMs: { completed: 1000, failed: 2000 } };
+  await new StreamWriter(redis, keys).write(owner, 'chunk', '1');
+  const stream = keys.jobStream(0, 'keep-b', id);
+  // For a while beyond the longest it may be kept, should nobody remove it.
+  expect(await redis.pttl(stream)).toBeGreaterThan(86_000_000);
+  await engine.retention.schedule(0, {
+    queue: 'default',
+    id,
+    finishedAt: Date.now() - LONG_AGO,
+    retainMs: 0,
+  });
+  expect(await engine.retention.sweep(0, 10)).toBe(1);
+  expect(await redis.exists(stream)).toBe(0);
 });
 
 test('a sweep takes no more than its limit', async () => {

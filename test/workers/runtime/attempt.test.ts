@@ -4,6 +4,7 @@ import type { AbortCause } from '../../../workers/runtime/abort.ts';
 import { runAttempt } from '../../../workers/runtime/attempt.ts';
 import type { Settled } from '../../../workers/runtime/attempt.ts';
 import { classify } from '../../../workers/runtime/outcome.ts';
+import type { AttemptCount, Outcome } from '../../../workers/runtime/outcome.ts';
 import { TaskError } from '../../../workers/runtime/task-error.ts';
 import { latch } from '../support.ts';
 
@@ -18,6 +19,10 @@ function attempt(handler: () => unknown, options: { timeoutMs?: number; abort?: 
 function aborted(cause: AbortCause): AbortSignal {
   return AbortSignal.abort(new AttemptAborted(cause, `aborted: ${cause}`));
 }
+
+const RESULT_BYTES = 1000;
+const decided = (settled: Settled, signal: AbortSignal, count: AttemptCount): Outcome =>
+  classify(settled, signal, count, RESULT_BYTES);
 
 describe('runAttempt', () => {
   test('turns every way a handler can end into a value', async () => {
@@ -56,8 +61,8 @@ describe('classify', () => {
   const threw = (error: unknown): Settled => ({ kind: 'threw', error });
 
   test('a result completes the job; what JSON has no word for is null', () => {
-    expect(classify(returned, live, once)).toEqual({ kind: 'complete', result: { ok: true } });
-    expect(classify({ kind: 'returned', value: undefined }, live, once)).toEqual({
+    expect(decided(returned, live, once)).toEqual({ kind: 'complete', result: { ok: true } });
+    expect(decided({ kind: 'returned', value: undefined }, live, once)).toEqual({
       kind: 'complete',
       result: null,
     });
@@ -67,7 +72,7 @@ describe('classify', () => {
     const value: Record<string, unknown> = {};
     value.self = value;
     for (const odd of [value, 1n]) {
-      expect(classify({ kind: 'returned', value: odd }, live, thrice)).toMatchObject({
+      expect(decided({ kind: 'returned', value: odd }, live, thrice)).toMatchObject({
         kind: 'fail',
         failure: { code: 'invalid_result', retryable: false },
       });
@@ -75,47 +80,47 @@ describe('classify', () => {
   });
 
   test('an error is retried while attempts are left', () => {
-    expect(classify(threw(new Error('no')), live, thrice)).toEqual({
+    expect(decided(threw(new Error('no')), live, thrice)).toEqual({
       kind: 'retry',
       delayMs: 100,
       failure: { code: 'task_failed', message: 'no', retryable: true },
     });
-    expect(classify(threw(new Error('no')), live, { ...thrice, made: 2 })).toMatchObject({ kind: 'fail' });
-    expect(classify(threw('text'), live, once)).toMatchObject({ kind: 'fail', failure: { message: 'text' } });
+    expect(decided(threw(new Error('no')), live, { ...thrice, made: 2 })).toMatchObject({ kind: 'fail' });
+    expect(decided(threw('text'), live, once)).toMatchObject({ kind: 'fail', failure: { message: 'text' } });
   });
 
   test('a TaskError says whether and when', () => {
     const final = new TaskError('bad_input', 'no', { retryable: false });
-    expect(classify(threw(final), live, thrice)).toEqual({
+    expect(decided(threw(final), live, thrice)).toEqual({
       kind: 'fail',
       failure: { code: 'bad_input', message: 'no', retryable: false },
     });
     const later = new TaskError('busy', 'later', { retryable: true, retryAfterMs: 5000 });
-    expect(classify(threw(later), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 5000 });
+    expect(decided(threw(later), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 5000 });
     const never = new TaskError('busy', 'never', { retryable: true, retryAfterMs: 1e12 });
-    expect(classify(threw(never), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 3_600_000 });
+    expect(decided(threw(never), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 3_600_000 });
   });
 
   test('a message is bounded', () => {
-    const outcome = classify(threw(new Error('x'.repeat(10_000))), live, once);
+    const outcome = decided(threw(new Error('x'.repeat(10_000))), live, once);
     expect(outcome).toMatchObject({ failure: { message: expect.stringMatching(/^x{2047}…$/) } });
   });
 
   test('a time-out counts, whatever the handler did afterwards', () => {
     const timedOut = { kind: 'retry', failure: { code: 'timeout', retryable: true } };
-    expect(classify(returned, aborted('timeout'), thrice)).toMatchObject(timedOut);
-    expect(classify(threw(new Error('no')), aborted('timeout'), thrice)).toMatchObject(timedOut);
+    expect(decided(returned, aborted('timeout'), thrice)).toMatchObject(timedOut);
+    expect(decided(threw(new Error('no')), aborted('timeout'), thrice)).toMatchObject(timedOut);
   });
 
   test('a shutdown hands back what did not finish', () => {
-    expect(classify(threw(new Error('no')), aborted('shutdown'), once)).toEqual({ kind: 'hand-back' });
-    expect(classify({ kind: 'unresponsive', ended: Promise.resolve() }, aborted('shutdown'), once)).toEqual({
+    expect(decided(threw(new Error('no')), aborted('shutdown'), once)).toEqual({ kind: 'hand-back' });
+    expect(decided({ kind: 'unresponsive', ended: Promise.resolve() }, aborted('shutdown'), once)).toEqual({
       kind: 'hand-back',
     });
-    expect(classify(returned, aborted('shutdown'), once)).toMatchObject({ kind: 'complete' });
+    expect(decided(returned, aborted('shutdown'), once)).toMatchObject({ kind: 'complete' });
   });
 
   test('without the lock nothing is written', () => {
-    expect(classify(returned, aborted('lock_lost'), once)).toEqual({ kind: 'abandon' });
+    expect(decided(returned, aborted('lock_lost'), once)).toEqual({ kind: 'abandon' });
   });
 });

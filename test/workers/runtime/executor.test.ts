@@ -59,7 +59,7 @@ describe('the context', () => {
       maxAttempts: 2,
     });
     const { logs } = await waggle.engine.topology.queue(0, 'default').getJobLogs(id);
-    expect(logs).toEqual(['half of it']);
+    expect(logs).toEqual([expect.stringMatching(/^20\d\d-\d\d-\d\dT[\d:]{8}\.\d{6}Z half of it$/)]);
   });
 
   test('gives a parent the results of its children by name, on every level of a flow', async () => {
@@ -212,6 +212,25 @@ describe('what becomes of a job', () => {
     await waggle.engine.topology.redis.hset(queue.toKey(id), 'name', 'gone');
     await (await queue.getJob(id))?.promote();
     expect(await waggle.finished('acme', id)).toMatchObject({ error: { code: 'unknown_task' } });
+  });
+
+  test('a result that is too large fails for good, and the worker goes on', async () => {
+    await open({ resultBytes: 1000 });
+    // As JSON the bee takes four bytes: what counts is what is stored.
+    work = (ctx) => '🐝'.repeat(ctx.job.payload as number);
+    const [fits, tooLarge] = [
+      await waggle.enqueue('acme', 'anything', 249),
+      await waggle.enqueue('acme', 'anything', 250),
+    ];
+    expect(await waggle.finished('acme', fits)).toMatchObject({
+      state: 'completed',
+      result: '🐝'.repeat(249),
+    });
+    expect(await waggle.finished('acme', tooLarge)).toMatchObject({
+      state: 'failed',
+      result: null,
+      error: { code: 'result_too_large', message: expect.stringContaining('1002 bytes'), retryable: false },
+    });
   });
 
   test('a result that is not JSON fails for good', async () => {

@@ -129,8 +129,8 @@ describe('GET /v1/jobs/{id}/stream', () => {
     expect(stream.headers['content-type']).toBe('application/x-ndjson; charset=utf-8');
     const lines = await stream.all();
     expect(said(lines)).toEqual([
-      ['state', 'completed'],
       ['chunk', 'text'],
+      ['state', 'completed'],
       ['result', 5],
     ]);
     expect(await (await follow(id)).all()).toEqual(

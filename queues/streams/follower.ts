@@ -133,9 +133,9 @@ export class Follower {
 
   #event<E extends JobStreamEvent['event']>(
     event: E,
-    data: Extract<JobStreamEvent, { event: E }>['data'],
+    told: Extract<JobStreamEvent, { event: E }>['data'],
   ): JobStreamEvent {
-    return { id: formatPosition(this.#position), event, data } as JobStreamEvent;
+    return { id: formatPosition(this.#position), event, data: told } as JobStreamEvent;
   }
 
   async #page(): Promise<Entry[]> {

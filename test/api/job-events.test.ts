@@ -205,7 +205,7 @@ describe('GET /v1/jobs/{id}/stream', () => {
     const long = await enqueue();
     const pieces = (await (await follow(long)).all()).filter(({ event }) => event === 'chunk');
     expect(pieces.length).toBeGreaterThan(1);
-    expect(pieces.map(({ data }) => data.chunk).join('')).toBe('🐝'.repeat(10_000));
+    expect(pieces.map((piece) => piece.data.chunk).join('')).toBe('🐝'.repeat(10_000));
 
     work = async (ctx) => {
       await Promise.all(Array.from({ length: 1200 }, (_, n) => ctx.chunk(n)));
@@ -213,7 +213,7 @@ describe('GET /v1/jobs/{id}/stream', () => {
     const many = await enqueue();
     await settled(many);
     const kept = (await (await follow(many)).all()).filter(({ event }) => event === 'chunk');
-    expect(kept.map(({ data }) => data.chunk)).toEqual(Array.from({ length: 1000 }, (_, n) => n + 200));
+    expect(kept.map((entry) => entry.data.chunk)).toEqual(Array.from({ length: 1000 }, (_, n) => n + 200));
   });
 
   test('a reader who takes nothing is cut off before the server keeps much for it, and can go on', async () => {
@@ -235,7 +235,7 @@ describe('GET /v1/jobs/{id}/stream', () => {
     expect(got.at(-1)?.event).toBe('chunk');
     const rest = await follow(id, { headers: { ...NDJSON, 'Last-Event-ID': got.at(-1)?.id ?? '' } });
     const numbers = [...got, ...(await rest.all())].filter(({ event }) => event === 'chunk');
-    expect(numbers.map(({ data }) => data.chunk[0])).toEqual(Array.from({ length: COUNT }, (_, n) => n));
+    expect(numbers.map((entry) => entry.data.chunk[0])).toEqual(Array.from({ length: COUNT }, (_, n) => n));
   });
 
   test('a drain ends the stream without an end of the job, and another process goes on with it', async () => {

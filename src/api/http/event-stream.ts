@@ -24,7 +24,7 @@ export const SSE: EventFormat = {
   type: 'text/event-stream',
   start: `retry: ${RECONNECT_MS}\n\n`,
   heartbeat: ':\n\n',
-  event: ({ id, event, data }) => `id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`,
+  event: ({ id, event, data: told }) => `id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(told)}\n\n`,
 };
 
 /** One JSON object a line; an empty line says that the server is still there. */

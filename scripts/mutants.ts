@@ -301,7 +301,7 @@ export const mutants: readonly Mutant[] = [
     file: 'queues/fair/lua/complete.lua',
     from: 'local none = meta[1] and { 0, 0, 0, 0 }',
     to: 'local none = false',
-    tests: `${twins} ${scheduler}`,
+    tests: 'test/queues/fair/batches.test',
   },
   {
     file: 'queues/fair/lua/complete.lua',

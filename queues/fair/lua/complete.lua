@@ -31,54 +31,104 @@ if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
 end
 
--- Ends one job; returns a code when it can not.
-local function finish(jobId, returnValue, token, keep)
-  local jobKey = base .. jobId
-  local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
-  if not job[1] or job[2] or job[3] or job[4] then
-    return -201
+-- What the call says of each job, and what its hash and its lock do. The lean finish is not for one that is named twice.
+local function readJobs()
+  local jobs, locks, named = {}, {}, {}
+  for i = 4, #ARGV, 5 do
+    local jobId = ARGV[i]
+    local key = base .. jobId
+    local found = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
+    local isPlain = found[1] and not (found[2] or found[3] or found[4] or named[jobId])
+    named[jobId] = true
+    locks[#locks + 1] = key .. ':lock'
+    jobs[#jobs + 1] = {
+      id = jobId, key = key, returnValue = ARGV[i + 1], token = ARGV[i + 2], isKept = ARGV[i + 3] ~= '0',
+      fetches = ARGV[i + 4] == '1', code = not isPlain and -201 or nil, made = found[5], slot = found[6], name = found[7],
+      cancels = found[8], gate = found[9],
+    }
   end
-  local lockKey = jobKey .. ':lock'
-  local holder = native('GET', lockKey)
-  if holder ~= token then
-    return holder and -6 or -2
+  return jobs, locks, native('MGET', unpack(locks))
+end
+
+-- Takes a job off the active list; sets its code when it can not end.
+local function leave(job, lock, holder)
+  if holder ~= job.token then
+    job.code = holder and -6 or -2
+    return
   end
-  if meta[7] and native('SREM', base .. 'stalled', jobId) == 0 and native('EXISTS', base .. 'stalled') == 0 then
+  if meta[7] and native('SREM', base .. 'stalled', job.id) == 0 and native('EXISTS', base .. 'stalled') == 0 then
     native('HDEL', base .. 'meta', 'fair:stalled')
   end
-  if native('LREM', activeKey, '-1', jobId) < 1 then
-    native('DEL', lockKey)
-    return -3
+  if native('LREM', activeKey, '-1', job.id) < 1 then
+    native('DEL', lock)
+    job.code = -3
   end
-  if job[6] then
-    limits().release(base, jobId, job[6])
+end
+
+-- Gives back the keys of several jobs, as keys().releaseKey does, which costs more to build than this.
+local function releaseKeys(jobs)
+  local ids = {}
+  for i = 1, #jobs do
+    ids[i] = jobs[i].id
   end
-  if job[9] then
-    gates().release(base, jobId, job[9])
-  end
-  -- As keys().releaseKey, which costs more to build than this.
-  if job[7] and native('HDEL', base .. 'fair:kj', jobId) == 1 then
-    native('SREM', base .. 'fair:kh::' .. job[7], jobId)
-    if job[8] then
-      native('ZREM', base .. 'fair:cancels', jobId)
+  local were, someWait = takeFields(base .. 'fair:kj', ids), native('EXISTS', base .. 'fair:bk') == 1
+  for i = 1, #jobs do
+    local job = jobs[i]
+    if were[i] then
+      native('SREM', base .. 'fair:kh::' .. job.name, job.id)
+      if job.cancels then
+        native('ZREM', base .. 'fair:cancels', job.id)
+      end
+      if someWait and native('EXISTS', base .. 'fair:kw::' .. job.name) == 1 then
+        keys().admitNext(base, job.name)
+      end
     end
-    if native('EXISTS', base .. 'fair:kw::' .. job[7]) == 1 then
-      keys().admitNext(base, job[7])
+  end
+end
+
+-- Gives back what the jobs that end have held of limits.
+local function release(jobs)
+  local slotted, gated, keyed = {}, {}, {}
+  for i = 1, #jobs do
+    local job = jobs[i]
+    if job.slot then
+      slotted[#slotted + 1] = job
+    end
+    if job.gate then
+      gates().release(base, job.id, job.gate)
+    end
+    if job.name then
+      keyed[#keyed + 1] = job
     end
   end
-  if keep == '0' then
-    native('DEL', lockKey, jobKey, jobKey .. ':logs')
-  else
-    native('DEL', lockKey)
-    if job[6] or job[7] or job[9] then
-      native('HDEL', jobKey, 'slot', 'fk', 'cxl', 'gate')
-    end
-    native('HSET', jobKey, 'returnvalue', returnValue, 'finishedOn', timestamp,
-      'atm', string.format('%d', (job[5] or 0) + 1))
-    native('ZADD', base .. 'completed', timestamp, jobId)
+  if slotted[1] then
+    limits().releaseAll(base, slotted)
   end
-  native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId, 'returnvalue', returnValue,
-    'prev', 'active')
+  if keyed[1] then
+    releaseKeys(keyed)
+  end
+end
+
+-- Removes the jobs that are not kept, and all their locks, and tells of them.
+local function record(jobs)
+  local gone = {}
+  for i = 1, #jobs do
+    local job = jobs[i]
+    gone[#gone + 1] = job.key .. ':lock'
+    if not job.isKept then
+      gone[#gone + 1], gone[#gone + 2] = job.key, job.key .. ':logs'
+    else
+      if job.slot or job.name or job.gate then
+        native('HDEL', job.key, 'slot', 'fk', 'cxl', 'gate')
+      end
+      native('HSET', job.key, 'returnvalue', job.returnValue, 'finishedOn', timestamp,
+        'atm', string.format('%d', (job.made or 0) + 1))
+      native('ZADD', base .. 'completed', timestamp, job.id)
+    end
+    native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', job.id,
+      'returnvalue', job.returnValue, 'prev', 'active')
+  end
+  native('DEL', unpack(gone))
 end
 
 local more -- whether others may run now
@@ -103,16 +153,23 @@ local function nothing()
   return due and { 0, 0, 0, due } or 0
 end
 
-local replies, fetching, leaving = {}, 0, 0
-for i = 4, #ARGV, 5 do
-  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
-  replies[#replies + 1] = code or 0
-  if not code and ARGV[i + 4] == '1' then
-    fetching = fetching + 1
-  elseif not code then
-    leaving = leaving + 1
+local jobs, locks, holders = readJobs()
+local ended, fetching = {}, 0
+for i = 1, #jobs do
+  local job = jobs[i]
+  if not job.code then
+    leave(job, locks[i], holders[i])
+  end
+  if not job.code then
+    ended[#ended + 1] = job
+    fetching = fetching + (job.fetches and 1 or 0)
   end
 end
+if ended[1] then
+  release(ended)
+  record(ended)
+end
+local leaving = #ended - fetching
 local ending = leaving -- with those that find nothing
 if fetching > 0 then
   if meta[5] and not meta[1] and times().isDue(meta[5]) then
@@ -120,14 +177,16 @@ if fetching > 0 then
   end
   ahead = fetching
   local none = meta[1] and { 0, 0, 0, 0 }
-  for n = 1, #replies do
-    if replies[n] == 0 and ARGV[n * 5 + 3] == '1' then
-      local next = not none and fetch(ARGV[n * 5 + 1])
+  for i = 1, #ended do
+    local job = ended[i]
+    if job.fetches then
+      local next = not none and fetch(job.token)
       none = none or not next and nothing()
-      replies[n] = next or none
-      ending = ending + (replies[n] == 0 and 1 or 0)
+      job.reply = next or none
+      ending = ending + (job.reply == 0 and 1 or 0)
     end
   end
+  commitClaims(base)
   -- Whoever takes the marker claims and sets it again. Only one that dies in between leaves none while work waits,
   -- so once in a while is enough here.
   if more and remind then
@@ -141,5 +200,9 @@ if leaving > 0 and (meta[2] or meta[8] and string.find(meta[8], '"q":', 1, true)
 end
 if ending > 0 and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 and native('EXISTS', activeKey) == 0 then
   native('XADD', eventsKey, '*', 'event', 'drained')
+end
+local replies = {}
+for i = 1, #jobs do
+  replies[i] = jobs[i].code or jobs[i].reply or 0
 end
 return replies

@@ -31,56 +31,55 @@ if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
 end
 
--- What the call says of each job, and what its hash and its lock do. The lean finish is not for one that is named twice.
+-- Jobs go by the place of their id in ARGV: a table for each would cost more than what several of them share.
+local found, replies = {}, {} -- what the hash of each has, see readJobs(); what is answered: 0, a code, or a next job
+local ATM, SLOT, FK, CXL, GATE = 5, 6, 7, 8, 9
+
+-- Reads the hashes of all jobs; returns their locks and what those are. The lean finish is not for one that is named twice.
 local function readJobs()
-  local jobs, locks, named = {}, {}, {}
+  local locks, named = {}, {}
   for i = 4, #ARGV, 5 do
     local jobId = ARGV[i]
     local key = base .. jobId
-    local found = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
-    local isPlain = found[1] and not (found[2] or found[3] or found[4] or named[jobId])
-    named[jobId] = true
-    locks[#locks + 1] = key .. ':lock'
-    jobs[#jobs + 1] = {
-      id = jobId, key = key, returnValue = ARGV[i + 1], token = ARGV[i + 2], isKept = ARGV[i + 3] ~= '0',
-      fetches = ARGV[i + 4] == '1', code = not isPlain and -201 or nil, made = found[5], slot = found[6], name = found[7],
-      cancels = found[8], gate = found[9],
-    }
+    local job = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
+    if not job[1] or job[2] or job[3] or job[4] or named[jobId] then
+      replies[i] = -201
+    end
+    found[i], named[jobId], locks[#locks + 1] = job, true, key .. ':lock'
   end
-  return jobs, locks, native('MGET', unpack(locks))
+  return locks, native('MGET', unpack(locks))
 end
 
--- Takes a job off the active list; sets its code when it can not end.
-local function leave(job, lock, holder)
-  if holder ~= job.token then
-    job.code = holder and -6 or -2
-    return
+-- Takes a job off the active list; returns a code when it can not end.
+local function leave(jobId, token, lock, holder)
+  if holder ~= token then
+    return holder and -6 or -2
   end
-  if meta[7] and native('SREM', base .. 'stalled', job.id) == 0 and native('EXISTS', base .. 'stalled') == 0 then
+  if meta[7] and native('SREM', base .. 'stalled', jobId) == 0 and native('EXISTS', base .. 'stalled') == 0 then
     native('HDEL', base .. 'meta', 'fair:stalled')
   end
-  if native('LREM', activeKey, '-1', job.id) < 1 then
+  if native('LREM', activeKey, '-1', jobId) < 1 then
     native('DEL', lock)
-    job.code = -3
+    return -3
   end
 end
 
 -- Gives back the keys of several jobs, as keys().releaseKey does, which costs more to build than this.
 local function releaseKeys(jobs)
   local ids = {}
-  for i = 1, #jobs do
-    ids[i] = jobs[i].id
+  for n = 1, #jobs do
+    ids[n] = ARGV[jobs[n]]
   end
   local were, someWait = takeFields(base .. 'fair:kj', ids), native('EXISTS', base .. 'fair:bk') == 1
-  for i = 1, #jobs do
-    local job = jobs[i]
-    if were[i] then
-      native('SREM', base .. 'fair:kh::' .. job.name, job.id)
-      if job.cancels then
-        native('ZREM', base .. 'fair:cancels', job.id)
+  for n = 1, #jobs do
+    local job = found[jobs[n]]
+    if were[n] then
+      native('SREM', base .. 'fair:kh::' .. job[FK], ids[n])
+      if job[CXL] then
+        native('ZREM', base .. 'fair:cancels', ids[n])
       end
-      if someWait and native('EXISTS', base .. 'fair:kw::' .. job.name) == 1 then
-        keys().admitNext(base, job.name)
+      if someWait and native('EXISTS', base .. 'fair:kw::' .. job[FK]) == 1 then
+        keys().admitNext(base, job[FK])
       end
     end
   end
@@ -88,21 +87,22 @@ end
 
 -- Gives back what the jobs that end have held of limits.
 local function release(jobs)
-  local slotted, gated, keyed = {}, {}, {}
-  for i = 1, #jobs do
-    local job = jobs[i]
-    if job.slot then
-      slotted[#slotted + 1] = job
+  local ids, slots, keyed = {}, {}, {}
+  for n = 1, #jobs do
+    local i = jobs[n]
+    local job = found[i]
+    if job[SLOT] then
+      ids[#ids + 1], slots[#slots + 1] = ARGV[i], job[SLOT]
     end
-    if job.gate then
-      gates().release(base, job.id, job.gate)
+    if job[GATE] then
+      gates().release(base, ARGV[i], job[GATE])
     end
-    if job.name then
-      keyed[#keyed + 1] = job
+    if job[FK] then
+      keyed[#keyed + 1] = i
     end
   end
-  if slotted[1] then
-    limits().releaseAll(base, slotted)
+  if ids[1] then
+    limits().releaseAll(base, ids, slots)
   end
   if keyed[1] then
     releaseKeys(keyed)
@@ -112,21 +112,23 @@ end
 -- Removes the jobs that are not kept, and all their locks, and tells of them.
 local function record(jobs)
   local gone = {}
-  for i = 1, #jobs do
-    local job = jobs[i]
-    gone[#gone + 1] = job.key .. ':lock'
-    if not job.isKept then
-      gone[#gone + 1], gone[#gone + 2] = job.key, job.key .. ':logs'
+  for n = 1, #jobs do
+    local i = jobs[n]
+    local job, jobId, returnValue = found[i], ARGV[i], ARGV[i + 1]
+    local key = base .. jobId
+    gone[#gone + 1] = key .. ':lock'
+    if ARGV[i + 3] == '0' then
+      gone[#gone + 1], gone[#gone + 2] = key, key .. ':logs'
     else
-      if job.slot or job.name or job.gate then
-        native('HDEL', job.key, 'slot', 'fk', 'cxl', 'gate')
+      if job[SLOT] or job[FK] or job[GATE] then
+        native('HDEL', key, 'slot', 'fk', 'cxl', 'gate')
       end
-      native('HSET', job.key, 'returnvalue', job.returnValue, 'finishedOn', timestamp,
-        'atm', string.format('%d', (job.made or 0) + 1))
-      native('ZADD', base .. 'completed', timestamp, job.id)
+      native('HSET', key, 'returnvalue', returnValue, 'finishedOn', timestamp,
+        'atm', string.format('%d', (job[ATM] or 0) + 1))
+      native('ZADD', base .. 'completed', timestamp, jobId)
     end
-    native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', job.id,
-      'returnvalue', job.returnValue, 'prev', 'active')
+    native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId,
+      'returnvalue', returnValue, 'prev', 'active')
   end
   native('DEL', unpack(gone))
 end
@@ -153,16 +155,14 @@ local function nothing()
   return due and { 0, 0, 0, due } or 0
 end
 
-local jobs, locks, holders = readJobs()
+local locks, holders = readJobs()
 local ended, fetching = {}, 0
-for i = 1, #jobs do
-  local job = jobs[i]
-  if not job.code then
-    leave(job, locks[i], holders[i])
-  end
-  if not job.code then
-    ended[#ended + 1] = job
-    fetching = fetching + (job.fetches and 1 or 0)
+for i = 4, #ARGV, 5 do
+  local n = (i + 1) / 5
+  replies[i] = replies[i] or leave(ARGV[i], ARGV[i + 2], locks[n], holders[n])
+  if not replies[i] then
+    ended[#ended + 1] = i
+    fetching = fetching + (ARGV[i + 4] == '1' and 1 or 0)
   end
 end
 if ended[1] then
@@ -177,13 +177,13 @@ if fetching > 0 then
   end
   ahead = fetching
   local none = meta[1] and { 0, 0, 0, 0 }
-  for i = 1, #ended do
-    local job = ended[i]
-    if job.fetches then
-      local next = not none and fetch(job.token)
+  for n = 1, #ended do
+    local i = ended[n]
+    if ARGV[i + 4] == '1' then
+      local next = not none and fetch(ARGV[i + 2])
       none = none or not next and nothing()
-      job.reply = next or none
-      ending = ending + (job.reply == 0 and 1 or 0)
+      replies[i] = next or none
+      ending = ending + (replies[i] == 0 and 1 or 0)
     end
   end
   commitClaims(base)
@@ -201,8 +201,8 @@ end
 if ending > 0 and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 and native('EXISTS', activeKey) == 0 then
   native('XADD', eventsKey, '*', 'event', 'drained')
 end
-local replies = {}
-for i = 1, #jobs do
-  replies[i] = jobs[i].code or jobs[i].reply or 0
+local all = {}
+for i = 4, #ARGV, 5 do
+  all[#all + 1] = replies[i] or 0
 end
-return replies
+return all

@@ -263,16 +263,16 @@ local function release(base, jobId, slot)
   return true
 end
 
--- The same for several at once: { id, slot } of each.
-local function releaseAll(base, jobs)
+-- The same for several at once; slots[n] is what the hash of jobIds[n] has in that field.
+local function releaseAll(base, jobIds, slots)
   local place, fields = placeOf(base), {}
-  for i = 1, #jobs do
-    fields[i] = place.queue .. ':' .. jobs[i].id
+  for n = 1, #jobIds do
+    fields[n] = place.queue .. ':' .. jobIds[n]
   end
   local were = takeFields(place.slots, fields)
-  for i = 1, #jobs do
-    if were[i] then
-      local startedAt, group = partsOf(jobs[i].slot)
+  for n = 1, #jobIds do
+    if were[n] then
+      local startedAt, group = partsOf(slots[n])
       vacate(base, group, startedAt)
     end
   end

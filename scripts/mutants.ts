@@ -66,7 +66,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: "changes[#changes + 1], changes[#changes + 2] = 'held', '1'",
+    from: "native('HSET', use.key, 'held', '1')",
     to: '',
     tests: limits,
   },
@@ -77,6 +77,54 @@ export const mutants: readonly Mutant[] = [
     tests: limits,
   },
   { file: `${ring}/limits.lua`, from: 'parking().settleElsewhere(use)', to: '', tests: found },
+  // Limits, where they are plain
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if not (limit.m and run >= limit.m)',
+    to: 'if not (limit.m and run > limit.m)',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: '(every and tat - ahead > now())',
+    to: '(every and tat - ahead > now() + every)',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.m and run >= limit.m or limit.e and',
+    to: 'limit.e and',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: ' or limit.e and tat - (limit.t or 0) > now() then',
+    to: ' then',
+    tests: limits,
+  },
+  { file: `${ring}/limits.lua`, from: 'if limit.e and not free then', to: 'if limit.e then', tests: limits },
+  { file: `${ring}/limits.lua`, from: 'if not more or limit.m', to: 'if limit.m', tests: limits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.isPlain = not (limit.u or',
+    to: 'limit.isPlain = not (',
+    tests: limits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.u or limit.c or limit.i',
+    to: 'limit.u or limit.i',
+    tests: limits,
+  },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.q)', tests: limits },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.i)', tests: limits },
+  {
+    file: 'queues/fair/repairs.ts',
+    from: "    { place: 'bk', steps: 50, cursor: '0' },\n",
+    to: '',
+    tests: keys,
+  },
+  { file: 'queues/fair/repairs.ts', from: '      walk.cursor = next;\n', to: '', tests: keys },
   {
     file: `${ring}/parking.lua`,
     from: 'if due and tonumber(due) >= HELD then',
@@ -85,8 +133,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'local run = (tonumber(state[1]) or 0) - 1',
-    to: 'local run = (tonumber(state[1]) or 0) - 2',
+    from: 'local run = (state[1] or 0) - 1',
+    to: 'local run = (state[1] or 0) - 2',
     tests: limits,
   },
   {
@@ -113,7 +161,7 @@ export const mutants: readonly Mutant[] = [
     to: 'local _ = queue',
     tests: limits,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[SLOT] then', to: 'if false then', tests: limits },
   {
     file: 'queues/fair/lua/virtual.lua',
     from: 'if job[1] or isLost then',
@@ -134,7 +182,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: found,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[7] and', to: 'if false and', tests: keys },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[FK] then', to: 'if false then', tests: keys },
   { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {

@@ -2,6 +2,7 @@ import type { Mutant } from './mutant.ts';
 
 const ring = 'queues/fair/lua/ring';
 const turns = 'test/queues/fair/turn-batches';
+const plainLimits = 'test/queues/fair/plain-limits';
 const batches = 'test/queues/fair/batches.test';
 const batchWalk = 'test/queues/fair/batches.property';
 
@@ -151,7 +152,7 @@ export const batchMutants: readonly Mutant[] = [
     file: 'queues/fair/lua/complete.lua',
     from: ' or named[jobId] then',
     to: ' then',
-    tests: batches,
+    tests: plainLimits,
   },
   {
     file: 'queues/fair/lua/complete.lua',
@@ -169,21 +170,21 @@ export const batchMutants: readonly Mutant[] = [
     file: `${ring}/base.lua`,
     from: "local were = native('HMGET', key, unpack(fields))\n  native('HDEL', key, unpack(fields))",
     to: "local were = native('HMGET', key, unpack(fields))",
-    tests: batches,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: '    if were[n] then\n',
     to: '    if true then\n',
-    tests: batches,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: 'foreseen[groups[i]] = texts[i]',
     to: 'foreseen[groups[i]] = texts[2]',
-    tests: batches,
+    tests: plainLimits,
   },
-  { file: `${ring}/limits.lua`, from: '  default = texts[1]\n', to: '', tests: batches },
+  { file: `${ring}/limits.lua`, from: '  default = texts[1]\n', to: '', tests: plainLimits },
   {
     file: `${ring}/pick.lua`,
     from: '    slotted = {}\n',

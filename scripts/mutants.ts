@@ -3,6 +3,8 @@ import type { Mutant } from './mutant.ts';
 
 const ring = 'queues/fair/lua/ring';
 const limits = 'test/queues/fair/limits.property';
+const plainLimits = 'test/queues/fair/plain-limits';
+const keyTests = 'test/queues/fair/keys.test';
 const keys = 'test/queues/fair/keys.property';
 const fairness = 'test/queues/fair/fairness.property';
 const twins = 'test/queues/fair/twins.property';
@@ -68,7 +70,7 @@ export const mutants: readonly Mutant[] = [
     file: `${ring}/limits.lua`,
     from: "native('HSET', use.key, 'held', '1')",
     to: '',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
@@ -82,49 +84,54 @@ export const mutants: readonly Mutant[] = [
     file: `${ring}/limits.lua`,
     from: 'if not (limit.m and run >= limit.m)',
     to: 'if not (limit.m and run > limit.m)',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: '(every and tat - ahead > now())',
     to: '(every and tat - ahead > now() + every)',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: 'limit.m and run >= limit.m or limit.e and',
     to: 'limit.e and',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: ' or limit.e and tat - (limit.t or 0) > now() then',
     to: ' then',
-    tests: limits,
+    tests: plainLimits,
   },
-  { file: `${ring}/limits.lua`, from: 'if limit.e and not free then', to: 'if limit.e then', tests: limits },
-  { file: `${ring}/limits.lua`, from: 'if not more or limit.m', to: 'if limit.m', tests: limits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if limit.e and not free then',
+    to: 'if limit.e then',
+    tests: plainLimits,
+  },
+  { file: `${ring}/limits.lua`, from: 'if not more or limit.m', to: 'if limit.m', tests: plainLimits },
   {
     file: `${ring}/limits.lua`,
     from: 'limit.isPlain = not (limit.u or',
     to: 'limit.isPlain = not (',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
     from: 'limit.u or limit.c or limit.i',
     to: 'limit.u or limit.i',
-    tests: limits,
+    tests: charges,
   },
-  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.q)', tests: limits },
-  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.i)', tests: limits },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.q)', tests: plainLimits },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.i)', tests: plainLimits },
   {
     file: 'queues/fair/repairs.ts',
     from: "    { place: 'bk', steps: 50, cursor: '0' },\n",
     to: '',
-    tests: keys,
+    tests: keyTests,
   },
-  { file: 'queues/fair/repairs.ts', from: '      walk.cursor = next;\n', to: '', tests: keys },
+  { file: 'queues/fair/repairs.ts', from: '      walk.cursor = next;\n', to: '', tests: keyTests },
   {
     file: `${ring}/parking.lua`,
     from: 'if due and tonumber(due) >= HELD then',

@@ -131,7 +131,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: keyTests,
   },
-  { file: 'queues/fair/repairs.ts', from: '      walk.cursor = next;\n', to: '', tests: keyTests },
+  { file: 'queues/fair/repairs.ts', from: 'steps: Infinity', to: 'steps: 3', tests: keyTests },
   {
     file: `${ring}/parking.lua`,
     from: 'if due and tonumber(due) >= HELD then',

@@ -108,9 +108,9 @@ export class FairQueueBackend extends LeanBackend {
       ownsConnection,
     );
     this.#rules = rules;
-    const scripts = rules.guarded ? fairScripts(rules.unprioritized) : [];
+    const scripts = rules.guarded ? fairScripts(rules) : [];
     this.#keyCounts = new Map(scripts.map((script) => [script.name, script.keys]));
-    this.version = fairVersion(this.version, rules.unprioritized);
+    this.version = fairVersion(this.version, rules);
   }
 
   /** A sibling for another queue over the same connections, as BullMQ's flows need it; it is fair as well. */

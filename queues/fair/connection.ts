@@ -1,18 +1,17 @@
 import { RedisConnection } from 'bullmq';
-import { fairScripts } from './scripts.ts';
-import type { UnprioritizedPlace } from './scripts.ts';
+import { fairScripts, kindName } from './scripts.ts';
+import type { ScriptKind } from './scripts.ts';
 
 /**
  * BullMQ names its commands `script:version` on the client. Another version text is another set of scripts on the same
  * client, so stock and fair backends can share one.
  */
-export function fairVersion(version: string, unprioritized: UnprioritizedPlace): string {
-  return `${version}-fair-${unprioritized}`;
+export function fairVersion(version: string, kind: ScriptKind): string {
+  return `${version}-fair-${kindName(kind)}`;
 }
 
 /** What decides how the scripts are loaded and called. */
-export interface ScriptRules {
-  readonly unprioritized: UnprioritizedPlace;
+export interface ScriptRules extends ScriptKind {
   /**
    * Whether every script names one more key, one that never exists, as in a cluster. A slot moves from node to node key by
    * key, and a script that runs meanwhile meets half a queue, and stops in the middle at a key that has gone ahead. Redis
@@ -25,18 +24,18 @@ export interface ScriptRules {
 export const guardKey = (key: string): string => `${key}:fair:absent`;
 
 /** A connection class that loads the fair scripts where BullMQ loads its own: before the client is handed to anybody. */
-export function fairConnection({ unprioritized, guarded }: ScriptRules): typeof RedisConnection {
-  // The place comes by closure: BullMQ may load the commands before a subclass' fields exist.
+export function fairConnection(rules: ScriptRules): typeof RedisConnection {
+  // The rules come by closure: BullMQ may load the commands before a subclass' fields exist.
   return class extends RedisConnection {
     protected override loadCommands(
       ...[version, scripts]: Parameters<RedisConnection['loadCommands']>
     ): void {
       super.loadCommands(version, scripts);
-      const fair = fairScripts(unprioritized).map((script) => {
-        const keys = script.keys + (guarded ? 1 : 0);
+      const fair = fairScripts(rules).map((script) => {
+        const keys = script.keys + (rules.guarded ? 1 : 0);
         return [script.name, { ...script, keys }] as const;
       });
-      super.loadCommands(fairVersion(version, unprioritized), Object.fromEntries(fair));
+      super.loadCommands(fairVersion(version, rules), Object.fromEntries(fair));
     }
   };
 }

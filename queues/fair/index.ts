@@ -19,6 +19,11 @@ export type FairJobsOptions = JobsOptions & { group?: GroupOptions };
 export interface FairBackendOptions {
   /** Whether jobs without a priority run before (BullMQ's rule, the default) or after their group's prioritized ones. */
   unprioritized?: UnprioritizedPlace;
+  /**
+   * Whether to keep which jobs of each group failed: `<queue>:fair:failed::<group>`, a sorted set by the jobs' creation. For
+   * queues that keep failed jobs until they are removed one by one: `removeOnFail` leaves its entries there.
+   */
+  listsFailed?: boolean;
 }
 
 /**
@@ -28,9 +33,9 @@ export interface FairBackendOptions {
  * Groups with waiting jobs share the workers in proportion to their weights, whatever the size of their backlogs.
  */
 export function createFairBackend(options: FairBackendOptions = {}): BackendFactory<FairQueueBackend> {
-  const unprioritized = options.unprioritized ?? 'first';
+  const { unprioritized = 'first', listsFailed = false } = options;
   return (name, opts, { blocking = false, withBlockingConnection = false } = {}) => {
-    const rules = { unprioritized, guarded: clientOf(opts)?.isCluster === true };
+    const rules = { unprioritized, listsFailed, guarded: clientOf(opts)?.isCluster === true };
     const Connection = fairConnection(rules);
     return new FairQueueBackend(
       connect(Connection, opts, blocking),

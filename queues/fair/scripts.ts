@@ -22,6 +22,13 @@ export interface Script {
  */
 export type UnprioritizedPlace = 'first' | 'last';
 
+/** What makes one set of scripts differ from another. */
+export interface ScriptKind {
+  readonly unprioritized: UnprioritizedPlace;
+  /** Whether the failed jobs of each group are also kept apart, as a sorted set by their creation. */
+  readonly listsFailed: boolean;
+}
+
 const lua = (name: string): string => readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8');
 
 /** BullMQ's scripts by name; its package exports no entry for them, so they are read from where it keeps them. */
@@ -109,23 +116,29 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
 
 const part = (name: string): string => ({ limits, keys, times })[name] ?? lua(name);
 
-const composed = new Map<UnprioritizedPlace, Script[]>();
+const composed = new Map<string, Script[]>();
 
 /** All scripts of the fair backend: BullMQ's under their own names, and those of its own. */
-export function fairScripts(unprioritized: UnprioritizedPlace): Script[] {
-  const scripts = composed.get(unprioritized) ?? composeScripts(unprioritized);
-  composed.set(unprioritized, scripts);
+export function fairScripts(kind: ScriptKind): Script[] {
+  const name = kindName(kind);
+  const scripts = composed.get(name) ?? composeScripts(kind);
+  composed.set(name, scripts);
   return scripts;
 }
 
-function composeScripts(unprioritized: UnprioritizedPlace): Script[] {
+/** Of the scripts of this kind. */
+export function kindName({ unprioritized, listsFailed }: ScriptKind): string {
+  return listsFailed ? `${unprioritized}-failed` : unprioritized;
+}
+
+function composeScripts({ unprioritized, listsFailed }: ScriptKind): Script[] {
   const stock = stockScripts();
   const finish = stock.get('moveToFinished');
   if (!finish)
     throw new Error('BullMQ has no script moveToFinished: its version does not fit the fair backend');
 
   const script = (name: string, keyCount: number, parts: string[], last = ''): Script => {
-    const rule = `local KEY_RULE = '${keyRules[name] ?? 'keep'}'`;
+    const rule = `local KEY_RULE, LISTS_FAILED = '${keyRules[name] ?? 'keep'}', ${listsFailed}`;
     const content = [bands[unprioritized], rule, ...parts.map(part), last].join('\n');
     return { name, keys: keyCount, content };
   };

@@ -4,6 +4,7 @@ import type { Limits } from '../../src/shared/limits.ts';
 import type { Flow, FlowNode, FlowReceipt, FlowState, FlowTree, JobState } from '../../src/shared/schemas.ts';
 import type { FlowNodeRecord } from '../jobs/envelope.ts';
 import type { JobReader } from '../jobs/reader.ts';
+import { searchedOf } from '../jobs/search/terms.ts';
 import type { TenantIndex } from '../jobs/tenant-index.ts';
 import type { EnqueueContext } from '../jobs/types.ts';
 import { jobView } from '../jobs/view.ts';
@@ -58,9 +59,7 @@ export class FlowService implements Flows {
         assertFits(plan.jobs.length, room);
         await Promise.all([
           ...queues.map((queue) => topology.register(queue)),
-          context.once
-            ? this.#addOnce(tenant, createdAt, plan, context.once)
-            : this.#add(tenant, createdAt, plan),
+          context.once ? this.#addOnce(tenant, createdAt, plan, context.once) : this.#add(tenant, plan),
         ]);
       });
     } catch (error) {
@@ -69,17 +68,17 @@ export class FlowService implements Flows {
     return receiptOf(plan, ids);
   }
 
-  async #add(tenant: string, createdAt: number, plan: FlowPlan): Promise<void> {
+  async #add(tenant: string, plan: FlowPlan): Promise<void> {
     const { topology, index } = this.#parts;
     const producer = topology.flowProducer(topology.shardOf(tenant));
-    const ids = plan.nodes.map((node) => node.id);
-    await Promise.all([index.add(tenant, createdAt, ids), producer.add(plan.root)]);
+    await Promise.all([index.add(tenant, plan.jobs.map(searchedOf)), producer.add(plan.root)]);
   }
 
   async #addOnce(tenant: string, createdAt: number, plan: FlowPlan, once: Once): Promise<void> {
     const ids = plan.nodes.map((node) => node.id);
     const transaction = new EnqueueTransaction(this.#parts.topology, tenant, createdAt);
     await transaction.addFlow(plan.root, ids);
+    await this.#parts.index.terms.add(tenant, plan.jobs.map(searchedOf));
     await transaction.commit(once, once.answerOf?.(receiptOf(plan, ids)));
   }
 

@@ -7,6 +7,7 @@ import type { Tenants } from '../tenants/types.ts';
 import { withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { PreparedJob } from './prepare.ts';
+import { searchedOf } from './search/terms.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { BatchOutcome } from './types.ts';
 
@@ -41,7 +42,9 @@ export class ConditionalAdds {
         const transaction = new EnqueueTransaction(this.#topology, tenant, createdAt);
         for (const [place, job] of jobs.entries()) transaction.addJob(job, place < room.jobs);
         const queues = [...new Set(jobs.map((job) => job.queue))];
-        const [outcomes] = await Promise.all([
+        // What does not become a job leaves terms that are dropped later; no job is without.
+        const [, outcomes] = await Promise.all([
+          this.#index.terms.add(tenant, jobs.map(searchedOf)),
           transaction.commit(once, answer),
           this.#index.dropSome(tenant, jobs.length),
           ...queues.map((queue) => this.#topology.register(queue)),

@@ -2,7 +2,8 @@ import type { JobListQuery, JobPage } from '../../src/shared/schemas.ts';
 import { queueOfJobId } from '../../src/shared/ids.ts';
 import { invalid } from '../../src/shared/validate.ts';
 import type { JobReader, JobRecord } from './reader.ts';
-import type { IndexEntry, TenantIndex } from './tenant-index.ts';
+import type { ListFilter, Source, Sources } from './search/sources.ts';
+import type { IndexEntry } from './tenant-index.ts';
 import { isFinished, jobView, keyOf } from './view.ts';
 import type { StoredJob } from './view.ts';
 
@@ -10,26 +11,25 @@ import type { StoredJob } from './view.ts';
 const BUDGET = 1000;
 const CHUNK = 100;
 
-type ListFilter = Omit<JobListQuery, 'limit' | 'cursor'>;
-
-/** Lists a tenant's jobs by its index. */
+/** Lists a tenant's jobs by the shortest of its indexes. */
 export class JobList {
   readonly #reader: JobReader;
-  readonly #index: TenantIndex;
+  readonly #sources: Sources;
 
-  constructor(reader: JobReader, index: TenantIndex) {
+  constructor(reader: JobReader, sources: Sources) {
     this.#reader = reader;
-    this.#index = index;
+    this.#sources = sources;
   }
 
   /** A page of jobs, newest first. @throws WaggleError validation for a cursor that is none */
   async page(tenant: string, query: JobListQuery): Promise<JobPage> {
     const { limit, cursor, ...filter } = query;
+    const source = await this.#sources.shortest(tenant, filter);
     const found: StoredJob[] = [];
     let last = cursor === undefined ? null : decodeCursor(cursor);
     for (let examined = 0; examined < BUDGET;) {
-      const entries = await this.#index.page(tenant, last, Math.min(CHUNK, BUDGET - examined));
-      const jobs = await this.#matching(tenant, entries, filter);
+      const entries = await source.page(last, Math.min(CHUNK, BUDGET - examined));
+      const jobs = await this.#matching(tenant, source, entries, filter);
       for (const [place, entry] of entries.entries()) {
         last = entry;
         examined += 1;
@@ -43,12 +43,14 @@ export class JobList {
   }
 
   /** By place: the job, or null where it does not match or is gone. */
-  async #matching(tenant: string, entries: IndexEntry[], filter: ListFilter): Promise<(StoredJob | null)[]> {
+  async #matching(
+    tenant: string,
+    source: Source,
+    entries: IndexEntry[],
+    filter: ListFilter,
+  ): Promise<(StoredJob | null)[]> {
     const records = await Promise.all(entries.map((entry) => this.#record(tenant, entry, filter)));
-    await this.#index.dropVanished(
-      tenant,
-      entries.filter((_, place) => records[place] === null),
-    );
+    await source.drop?.(entries.filter((_, place) => records[place] === null));
     return Promise.all(
       records.map(async (record) => {
         if (!record || !matches(record, filter)) return null;

@@ -3,6 +3,9 @@ import { queueOfJobId } from '../../src/shared/ids.ts';
 import { withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { JobEnvelope } from './envelope.ts';
+import type { JobReader } from './reader.ts';
+import { searchedOfRecord } from './search/terms.ts';
+import type { SearchedJob } from './search/terms.ts';
 import type { TenantIndex } from './tenant-index.ts';
 
 export interface FinishedJob {
@@ -40,10 +43,12 @@ interface DueJob {
 export class JobRetention implements Retention {
   readonly #topology: Topology;
   readonly #index: TenantIndex;
+  readonly #reader: JobReader;
 
-  constructor(topology: Topology, index: TenantIndex) {
+  constructor(topology: Topology, index: TenantIndex, reader: JobReader) {
     this.#topology = topology;
     this.#index = index;
+    this.#reader = reader;
   }
 
   async schedule(shard: number, job: FinishedJob): Promise<void> {
@@ -105,13 +110,17 @@ export class JobRetention implements Retention {
 
   /** A job, or all nodes of the flow it is the root of: the root last, since only it knows the others. */
   async #removeUnit(shard: number, { queue, id, envelope }: DueJob): Promise<number> {
+    const { tenant } = envelope;
     const nodes = (envelope.nodes ?? []).filter((node) => node.id !== id);
-    const removed = await Promise.all(nodes.map((node) => this.#remove(shard, node.queue, node.id)));
-    const gone = nodes.filter((_, place) => removed[place]).map((node) => node.id);
-    if (await this.#remove(shard, queue, id)) gone.push(id);
+    const gone = (await Promise.all(nodes.map((node) => this.#remove(shard, tenant, node)))).flat();
+    gone.push(...(await this.#remove(shard, tenant, { queue, id })));
     await Promise.all([
-      this.#index.remove(envelope.tenant, gone),
-      this.#removeStreams(shard, envelope.tenant, gone),
+      this.#index.forget(tenant, gone),
+      this.#removeStreams(
+        shard,
+        tenant,
+        gone.map((job) => job.id),
+      ),
     ]);
     return gone.length;
   }
@@ -121,10 +130,12 @@ export class JobRetention implements Retention {
     if (ids.length > 0) await redis.unlink(ids.map((id) => keys.jobStream(shard, tenant, id)));
   }
 
-  /** False when it is gone, or runs: a node that outlived its flow is scheduled again when it ends. */
-  async #remove(shard: number, queue: string, id: string): Promise<boolean> {
-    if (!(await this.#exists(shard, id))) return false;
-    return (await this.#topology.queue(shard, queue).getBackend().remove(id, false)) === 1;
+  /** Nothing when it is gone, or runs: a node that outlived its flow is scheduled again when it ends. */
+  async #remove(shard: number, tenant: string, job: { queue: string; id: string }): Promise<SearchedJob[]> {
+    const record = await this.#reader.record(tenant, job.id);
+    if (record === null) return [];
+    const removed = await this.#topology.queue(shard, job.queue).getBackend().remove(job.id, false);
+    return removed === 1 ? [searchedOfRecord(record)] : [];
   }
 
   async #exists(shard: number, id: string): Promise<boolean> {

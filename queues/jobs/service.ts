@@ -16,6 +16,7 @@ import type { JobList } from './list.ts';
 import { prepareJob } from './prepare.ts';
 import type { PreparedJob } from './prepare.ts';
 import type { JobReader } from './reader.ts';
+import { searchedOf } from './search/terms.ts';
 import type { Superseded } from './superseded.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { Accepted, BatchOutcome, EnqueueContext, Jobs } from './types.ts';
@@ -78,7 +79,7 @@ export class JobService implements Jobs {
     const createdAt = Date.now();
     const items = requests.map((request) => this.#batchItem(tenant, request, context, createdAt));
     const jobs = items.flatMap((item) => ('job' in item ? [item.job] : []));
-    const outcomes = await this.#addBatch(tenant, createdAt, jobs, context);
+    const outcomes = await this.#addBatch(tenant, jobs, context);
     const next = outcomes.values();
     return items.map((item) => ('problem' in item ? item : (next.next().value ?? { id: item.job.id })));
   }
@@ -134,7 +135,7 @@ export class JobService implements Jobs {
     const queue = topology.queue(topology.shardOf(tenant), job.queue);
     // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
     await Promise.all([
-      index.add(tenant, job.options.timestamp, [job.id]),
+      index.add(tenant, [searchedOf(job)]),
       topology.register(job.queue),
       queue.add(job.task, job.envelope, job.options),
     ]);
@@ -164,14 +165,9 @@ export class JobService implements Jobs {
     return outcomes;
   }
 
-  async #addBatch(
-    tenant: string,
-    createdAt: number,
-    jobs: PreparedJob[],
-    context: EnqueueContext,
-  ): Promise<BatchOutcome[]> {
+  async #addBatch(tenant: string, jobs: PreparedJob[], context: EnqueueContext): Promise<BatchOutcome[]> {
     if (context.once) return this.#addOnCondition(tenant, jobs, context);
-    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, createdAt, jobs);
+    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, jobs);
     const outcomes: BatchOutcome[] = [];
     for (let from = 0; from < jobs.length; from += CONDITIONAL_AT_ONCE) {
       const some = jobs.slice(from, from + CONDITIONAL_AT_ONCE);
@@ -182,11 +178,11 @@ export class JobService implements Jobs {
   }
 
   /** The first jobs of a batch take what room the tenant has. @returns what became of each */
-  async #addFitting(tenant: string, createdAt: number, jobs: PreparedJob[]): Promise<BatchOutcome[]> {
+  async #addFitting(tenant: string, jobs: PreparedJob[]): Promise<BatchOutcome[]> {
     try {
       return await withRedis(() =>
         this.#parts.tenants.withRoom(tenant, jobs.length, async (room) => {
-          const problems = await this.#addAll(tenant, createdAt, jobs.slice(0, room.jobs));
+          const problems = await this.#addAll(tenant, jobs.slice(0, room.jobs));
           for (const job of jobs.slice(room.jobs)) problems.set(job, queueFull(room));
           return jobs.map((job) => {
             const problem = problems.get(job);
@@ -208,16 +204,12 @@ export class JobService implements Jobs {
   }
 
   /** One pipeline per queue. @returns the problem of each job that could not be added */
-  async #addAll(
-    tenant: string,
-    createdAt: number,
-    jobs: PreparedJob[],
-  ): Promise<Map<PreparedJob, WaggleError>> {
+  async #addAll(tenant: string, jobs: PreparedJob[]): Promise<Map<PreparedJob, WaggleError>> {
     const problems = new Map<PreparedJob, WaggleError>();
     await Promise.all(
       [...byQueue(jobs)].map(async ([name, queued]) => {
         try {
-          const refused = await this.#addToQueue(tenant, createdAt, name, queued);
+          const refused = await this.#addToQueue(tenant, name, queued);
           for (const job of refused) problems.set(job, keyBusy());
         } catch (error) {
           const known = asCallerError(error);
@@ -230,18 +222,12 @@ export class JobService implements Jobs {
   }
 
   /** @returns the jobs that were refused because their key is taken */
-  async #addToQueue(
-    tenant: string,
-    createdAt: number,
-    name: string,
-    jobs: PreparedJob[],
-  ): Promise<PreparedJob[]> {
+  async #addToQueue(tenant: string, name: string, jobs: PreparedJob[]): Promise<PreparedJob[]> {
     const { topology, index } = this.#parts;
     const queue = topology.queue(topology.shardOf(tenant), name);
     const bulk = jobs.map((job) => ({ name: job.task, data: job.envelope, opts: job.options }));
-    const ids = jobs.map((job) => job.id);
     const [, , added] = await Promise.all([
-      index.add(tenant, createdAt, ids),
+      index.add(tenant, jobs.map(searchedOf)),
       topology.register(name),
       queue.addBulk(bulk),
     ]);

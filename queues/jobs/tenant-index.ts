@@ -1,5 +1,7 @@
 import { defineScript } from '../topology/scripts.ts';
 import type { Topology } from '../topology/topology.ts';
+import { TermIndex } from './search/term-index.ts';
+import type { SearchedJob } from './search/terms.ts';
 
 /** A job is written right after its entry; an entry this old without a job will never have one. */
 const GRACE_MS = 600_000;
@@ -11,14 +13,19 @@ export interface IndexEntry {
   createdAt: number;
 }
 
-/** Which jobs a tenant has, by their creation: what `GET /v1/jobs` reads. Entries of removed jobs are dropped in passing. */
+/**
+ * Which jobs a tenant has, by their creation, and by what they are found: what `GET /v1/jobs` reads. Entries of removed jobs
+ * are dropped in passing.
+ */
 export class TenantIndex {
+  readonly terms: TermIndex;
   readonly #topology: Topology;
   readonly #drop: ReturnType<typeof defineScript>;
   readonly #page: ReturnType<typeof defineScript>;
 
   constructor(topology: Topology) {
     this.#topology = topology;
+    this.terms = new TermIndex(topology);
     this.#drop = defineScript(
       topology.redis,
       'waggleIndexDrop',
@@ -34,28 +41,35 @@ export class TenantIndex {
   }
 
   /** Notes jobs that are about to be written. Send it before the jobs, without waiting in between. */
-  async add(tenant: string, createdAt: number, ids: readonly string[]): Promise<void> {
-    const members = ids.flatMap((id) => [createdAt, id]);
+  async add(tenant: string, jobs: readonly SearchedJob[]): Promise<void> {
+    const members = jobs.flatMap(({ id, createdAt }) => [createdAt, id]);
     await Promise.all([
       this.#topology.redis.zadd(this.#key(tenant), ...members),
-      this.dropSome(tenant, ids.length),
+      this.terms.add(tenant, jobs),
+      this.dropSome(tenant, jobs.length),
     ]);
   }
 
   /** Drops old entries now and then, as many as are added. To be called by whoever adds `count` of them. */
   async dropSome(tenant: string, count: number): Promise<void> {
     // By chance and not by count: a count could fall on the same tenant each time.
-    if (Math.random() * DROP_EVERY < count) await this.#dropOldest(tenant, 2 * Math.max(count, DROP_EVERY));
+    if (Math.random() * DROP_EVERY >= count) return;
+    const [before, most] = [Date.now() - GRACE_MS, 2 * Math.max(count, DROP_EVERY)];
+    const prefix = this.#topology.prefix(this.#topology.shardOf(tenant));
+    await Promise.all([
+      this.#drop(this.#key(tenant), prefix, before, most),
+      this.terms.dropSome(tenant, before, most),
+    ]);
   }
 
   /** Up to `count` entries after `cursor`, newest first. */
-  async page(tenant: string, cursor: IndexEntry | null, count: number): Promise<IndexEntry[]> {
-    const flat = (await this.#page(
-      this.#key(tenant),
-      cursor?.createdAt ?? '',
-      cursor?.id ?? '',
-      count,
-    )) as string[];
+  page(tenant: string, cursor: IndexEntry | null, count: number): Promise<IndexEntry[]> {
+    return this.pageOf(this.#key(tenant), cursor, count);
+  }
+
+  /** The same of any sorted set of the tenant's shard with ids of jobs by their creation. */
+  async pageOf(key: string, cursor: IndexEntry | null, count: number): Promise<IndexEntry[]> {
+    const flat = (await this.#page(key, cursor?.createdAt ?? '', cursor?.id ?? '', count)) as string[];
     return entriesOf(flat);
   }
 
@@ -75,24 +89,21 @@ export class TenantIndex {
     return this.#topology.redis.zcard(this.#key(tenant));
   }
 
-  /** Drops entries whose jobs were found gone, but for those whose jobs may still be on their way. */
-  async dropVanished(tenant: string, entries: readonly IndexEntry[]): Promise<void> {
-    const old = entries.filter((entry) => entry.createdAt < Date.now() - GRACE_MS);
-    await this.remove(
-      tenant,
-      old.map((entry) => entry.id),
-    );
+  /** Of entries whose jobs were found gone: those whose jobs are not still on their way. */
+  static outdated(entries: readonly IndexEntry[]): IndexEntry[] {
+    return entries.filter((entry) => entry.createdAt < Date.now() - GRACE_MS);
   }
 
-  /** Drops the entries of jobs that were removed. */
+  /** Drops all entries of jobs that were removed. */
+  async forget(tenant: string, jobs: readonly SearchedJob[]): Promise<void> {
+    const ids = jobs.map(({ id }) => id);
+    await Promise.all([this.remove(tenant, ids), this.terms.remove(tenant, jobs)]);
+  }
+
+  /** Drops jobs from the list of all. */
   async remove(tenant: string, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     await this.#topology.redis.zrem(this.#key(tenant), ...ids);
-  }
-
-  #dropOldest(tenant: string, most: number): Promise<unknown> {
-    const prefix = this.#topology.prefix(this.#topology.shardOf(tenant));
-    return this.#drop(this.#key(tenant), prefix, Date.now() - GRACE_MS, most);
   }
 
   #key(tenant: string): string {

@@ -19,6 +19,6 @@ export class WaggleFlowProducer extends FlowProducer<FairQueueBackend> {
 
 /**
  * The backend of every queue, worker and flow producer of Waggle. All of them must use it alike: a job without a
- * priority ranks after those with one, so that priority 0 is the least urgent.
+ * priority ranks after those with one, so that priority 0 is the least urgent. Failed jobs are listed by tenant, for search.
  */
-export const createWaggleBackend = createFairBackend({ unprioritized: 'last' });
+export const createWaggleBackend = createFairBackend({ unprioritized: 'last', listsFailed: true });

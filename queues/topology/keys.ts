@@ -86,6 +86,16 @@ export class Keys {
     return `${this.prefix(shard)}:tenant:${tenant}:jobs`;
   }
 
+  /** ZSET of what a tenant's jobs are found by; see queues/jobs/search/terms.ts. Goes as the jobs do. */
+  tenantTerms(shard: number, tenant: string): string {
+    return `${this.prefix(shard)}:tenant:${tenant}:terms`;
+  }
+
+  /** ZSET of a tenant's failed jobs in a queue by creation in ms; the fair backend's. Goes with them. */
+  tenantFailed(shard: number, tenant: string, queue: string): string {
+    return `${this.prefix(shard)}:${queue}:fair:failed::${tenant}`;
+  }
+
   /** STREAM: what handlers of a job wrote (`kind`, `json`), the last 1000. Goes with the job, or a day after it would have. */
   jobStream(shard: number, tenant: string, jobId: string): string {
     return `${this.prefix(shard)}:tenant:${tenant}:stream:${jobId}`;

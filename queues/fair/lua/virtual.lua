@@ -544,6 +544,22 @@ local shadow = (function()
     end,
   }
 
+  -- Failed jobs, kept by group as well where that is wanted: `failed::<group>`, by their creation. BullMQ takes them off before
+  -- it removes them, or has deleted their hashes in this very script.
+  local function listFailed(command, key, ...)
+    local reply, ids = native(command, key, ...), { ... }
+    local base = string.sub(key, 1, -7)
+    for i = command == 'ZADD' and 2 or 1, #ids do
+      local list = base .. 'fair:failed::' .. groupOf(base, ids[i])
+      if command == 'ZADD' then
+        native('ZADD', list, native('HGET', base .. ids[i], 'timestamp') or '0', ids[i])
+      else
+        native('ZREM', list, ids[i])
+      end
+    end
+    return reply
+  end
+
   -- In a paused queue BullMQ looks for the job of a scheduler in the list that only old versions had.
   local function removePaused(key, count, jobId)
     local removed = native('LREM', key, count, jobId)
@@ -580,6 +596,8 @@ local shadow = (function()
     elseif string.sub(command, 1, 1) == 'Z' and string.sub(key, -8) == ':delayed' then
       local serve = delayed[command]
       return serve and serve(key, ...) or native(command, key, ...)
+    elseif LISTS_FAILED and (command == 'ZADD' or command == 'ZREM') and string.sub(key, -7) == ':failed' then
+      return listFailed(command, key, ...)
     elseif command == 'SADD' and string.sub(key, -8) == ':stalled' then
       native('HSET', string.sub(key, 1, -8) .. 'meta', 'fair:stalled', '1')
     elseif command == 'SMEMBERS' and string.sub(key, -8) == ':stalled' then

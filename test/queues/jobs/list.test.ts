@@ -113,17 +113,65 @@ test('old entries without a job are dropped, by listing and by adding; young one
 
 test('one call looks at a bounded number of jobs and says where it stopped', async () => {
   const ids = await enqueued('budget', [
-    { task: 'echo', tags: ['rare'] },
-    ...Array.from({ length: 999 }, () => ({ task: 'echo' })),
+    { task: 'echo', tags: ['many'] },
+    ...Array.from({ length: 999 }, () => ({ task: 'echo', tags: ['many'], delayMs: 3_600_000 })),
   ]);
   await enqueued(
     'budget',
-    Array.from({ length: 500 }, () => ({ task: 'echo' })),
+    Array.from({ length: 500 }, () => ({ task: 'echo', tags: ['many'], delayMs: 3_600_000 })),
   );
-  const first = await engine.jobs.list('budget', { limit: 10, tag: 'rare' });
+  const query = { limit: 10, tag: 'many', state: 'waiting' as const };
+  const first = await engine.jobs.list('budget', query);
   expect(first).toMatchObject({ jobs: [], nextCursor: expect.any(String) });
-  const second = await engine.jobs.list('budget', { limit: 10, tag: 'rare', cursor: first.nextCursor ?? '' });
+  const second = await engine.jobs.list('budget', { ...query, cursor: first.nextCursor ?? '' });
   expect(second.jobs.map((job) => job.id)).toEqual(ids.slice(0, 1));
+});
+
+test('a rare value is found in one call, however many other jobs there are', async () => {
+  const rare = { task: 'work', key: 'k', tags: ['t'], correlationId: 'c', queue: 'rare' };
+  const [id] = await enqueued('rare', [rare]);
+  for (let batch = 0; batch < 3; batch += 1)
+    await enqueued(
+      'rare',
+      Array.from({ length: 1000 }, () => ({ task: 'echo' })),
+    );
+  const filters = [{ task: 'work' }, { key: 'k' }, { tag: 't' }, { correlationId: 'c' }, { queue: 'rare' }];
+  const find = async (query: Partial<JobListQuery>): Promise<string[]> =>
+    (await engine.jobs.list('rare', { limit: 10, ...query })).jobs.map((job) => job.id);
+  for (const filter of filters) expect(await find(filter)).toEqual([id]);
+  engine.work('rare', () => Promise.reject(new Error('no')), { queue: 'rare' });
+  await engine.jobs.waitUntilFinished('rare', String(id), 60_000);
+  expect(await find({ state: 'failed' })).toEqual([id]);
+  expect(await find({ state: 'cancelled' })).toEqual([]);
+  expect(await find({ state: 'active' })).toEqual([]);
+});
+
+test('a value that is another with something behind it is another', async () => {
+  const [a, b] = await enqueued('alike', [
+    { task: 'echo', tags: ['a'] },
+    { task: 'echo', tags: ['a:000000000000001:x', '💥'] },
+  ]);
+  expect(await all('alike', { tag: 'a' })).toEqual([a]);
+  expect(await all('alike', { tag: '💥' })).toEqual([b]);
+  expect(await all('alike', { tag: 'a:' })).toEqual([]);
+});
+
+test('nothing is left of a job that retention removed, and of one that never came, after a while', async () => {
+  const { topology } = engine;
+  const shard = topology.shardOf('left');
+  const terms = topology.keys.tenantTerms(shard, 'left');
+  const [id] = await enqueued('left', [{ task: 'work', tags: ['t'], key: 'k', retainMs: { completed: 1 } }]);
+  expect(await topology.redis.zcard(terms)).toBe(4);
+  engine.work('left', () => 'done');
+  const done = await engine.jobs.waitUntilFinished('left', String(id), 60_000);
+  const finishedAt = Date.parse(done.finishedAt ?? '') - 60_000;
+  await engine.retention.schedule(shard, { queue: 'default', id: String(id), finishedAt, retainMs: 1 });
+  expect(await engine.retention.sweep(shard, 10)).toBe(1);
+  expect(await topology.redis.exists(terms)).toBe(0);
+  await topology.redis.zadd(terms, 0, 't4:echo:000000000000001:default.01JZ3QK0M4Y8W6T2N5R7S9V1X1');
+  const batch = Array.from({ length: 16 }, () => ({ task: 'echo' }));
+  await enqueued('left', batch);
+  expect(await topology.redis.zcard(terms)).toBe(32);
 });
 
 test.each(['x', 'AAAA', Buffer.from('1:nonsense').toString('base64url'), '💥'])(

@@ -9,7 +9,7 @@ const AT_ONCE = 200;
 
 /**
  * What a tenant's jobs are found by: a sorted set of equal scores, so ordered by its members, one for each term of a job.
- * One command per job writes them, some 4 microseconds of the server and 260 bytes for a job without tags and key.
+ * They cost the server some 5 microseconds and 170 bytes per term; a job has two at least, of its task and correlation id.
  */
 export class TermIndex {
   readonly #topology: Topology;

@@ -6,6 +6,9 @@ import type { AuditLog } from './audit/log.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
+import { JobControl } from './jobs/control.ts';
+import { JobEndings } from './jobs/endings.ts';
+import type { Endings } from './jobs/endings.ts';
 import { JobEvents } from './jobs/job-events.ts';
 import { JobList } from './jobs/list.ts';
 import { Sources } from './jobs/search/sources.ts';
@@ -14,8 +17,6 @@ import { JobRetention } from './jobs/retention.ts';
 import type { Retention } from './jobs/retention.ts';
 import { JobService } from './jobs/service.ts';
 import { TenantIndex } from './jobs/tenant-index.ts';
-import { SupersededJobs } from './jobs/superseded.ts';
-import type { Superseded } from './jobs/superseded.ts';
 import type { Jobs } from './jobs/types.ts';
 import { Waiters } from './jobs/waiters.ts';
 import { JobExplainer } from './jobs/why.ts';
@@ -56,6 +57,7 @@ export interface EngineOptions {
 
 export interface Engine {
   readonly jobs: Jobs;
+  readonly control: JobControl;
   readonly flows: Flows;
   readonly repeats: Repeats;
   readonly tenants: Tenants;
@@ -64,7 +66,7 @@ export interface Engine {
   readonly purges: Purges;
   readonly overall: OverallLimitsService;
   readonly retention: Retention;
-  readonly superseded: Superseded;
+  readonly endings: Endings;
   readonly presence: WorkerPresence;
   readonly streams: JobStreams;
   readonly usage: UsageReader;
@@ -107,7 +109,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const waiters = new Waiters({ topology, logger, events });
   const watches = new Watches({ topology, events, waiters });
   const cancellation = new FlowCancellation(topology, reader, retention);
-  const superseded = new SupersededJobs(topology, retention, cancellation);
+  const endings = new JobEndings(topology, retention, cancellation);
   const list = new JobList(reader, new Sources(topology, index));
   const presence = new WorkerPresence(topology);
   const overall = new OverallLimitsService(topology, presence);
@@ -126,9 +128,10 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
       list,
       waiters,
       tenants,
-      superseded,
+      endings,
       explainer,
     }),
+    control: new JobControl({ topology, tasks, limits, index, reader, endings, tenants }),
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
     repeats: new OnceRecords(topology),
     tenants,
@@ -137,7 +140,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     audit: new AuditStream(topology),
     overall,
     retention,
-    superseded,
+    endings,
     presence,
     streams: new JobStreams({ topology, reader, watches, logs: new JobLogs(topology) }),
     usage: new UsageService(topology, tenants, usageBook),

@@ -79,14 +79,14 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const { listenTo, onRing } = dispatcher;
   const doorbells = new Doorbells({ sources, commands, listenTo, onRing, logger });
   const { workerShards: shards } = settings;
-  const { retention, superseded, purges, presence } = engine;
+  const { retention, endings, purges, presence } = engine;
   const maintenance = new Maintenance({
     sources,
     shards,
     queues: settings.queues,
     workerName,
     retention,
-    superseded,
+    endings,
     purges,
     presence,
     metrics,
@@ -96,9 +96,9 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
   const cancels = new CancelListener({
     connection: subscriber,
     channels: new Map(sources.map((source) => [source.backend.cancelChannel, source.shard])),
-    onCancel: (shard, queue, jobId) => {
-      executor.supersede(shard, queue, jobId);
-      maintenance.heardCancel(shard, queue);
+    onCancel: (cancel) => {
+      executor.cancel(cancel);
+      maintenance.heardCancel(cancel);
     },
     logger,
   });

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { QueueKeys } from 'bullmq';
 import type {
   IRedisClient,
-  Job,
   QueueBaseOptions,
   RedisConnection,
   RedisQueueBackend,
@@ -10,11 +9,11 @@ import type {
 } from 'bullmq';
 import { fairVersion, guardKey } from './connection.ts';
 import type { ScriptRules } from './connection.ts';
+import { ControlBackend } from './control-backend.ts';
 import { decodePause, decodeWeight, encodeLimits } from './group-limits.ts';
 import type { GroupLimits } from './group-limits.ts';
 import type { ClosedGate, GateChange, GateState } from './gates.ts';
 import { assertFitForFlow, groupOf } from './group-options.ts';
-import { LeanBackend } from './lean-backend.ts';
 import { Repair, SETTLED_AT_ONCE } from './repairs.ts';
 import type { Repairs } from './repairs.ts';
 import { fairScripts } from './scripts.ts';
@@ -70,14 +69,12 @@ const ROOM_LAPSES_MS = 30_000;
 /** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
-/** What `fail-waiting.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
-const NOT_TO_FAIL = -100;
 
 /**
  * BullMQ's Redis backend with a fair wait list. Each operation runs BullMQ's own script behind a prelude that keeps
  * waiting jobs per group (see `lua/ring/base.lua`); everything else is inherited.
  */
-export class FairQueueBackend extends LeanBackend {
+export class FairQueueBackend extends ControlBackend {
   /** Slots that had to be mended so far; see {@link repairSlots}. */
   repairs = 0;
   readonly #repair = new Repair(async (script, args) => {
@@ -359,66 +356,5 @@ export class FairQueueBackend extends LeanBackend {
       const args = [`${base}fair:idx`, base, cursor, SETTLED_AT_ONCE];
       cursor = String(await this.execCommand(client, 'settleGroups', args));
     } while (cursor !== '0');
-  }
-
-  /**
-   * Records a job that has not started (waiting, delayed or waiting for children) as failed, at once, by the rules of
-   * any failure: its parent, events and deduplication follow. It spends no attempt.
-   * @returns false when the job is active, finished or gone; nothing has changed then
-   */
-  failWaiting(job: Job, reason: string): Promise<boolean> {
-    return this.#failAs('failWaiting', job, reason);
-  }
-
-  /**
-   * Records a job as failed that a newer one of its key supersedes and that has had its grace; its worker, if it has one,
-   * can record nothing any more.
-   * @returns false when the job is not to be cancelled, or not yet; nothing has changed then
-   */
-  failCancelled(job: Job, reason: string): Promise<boolean> {
-    return this.#failAs('failCancelled', job, reason);
-  }
-
-  /**
-   * Records an active job as failed at once, with no grace: its worker is told to stop, and can record nothing any more.
-   * @returns false when the job is not active; nothing has changed then
-   */
-  failActive(job: Job, reason: string): Promise<boolean> {
-    return this.#failAs('failActive', job, reason);
-  }
-
-  /**
-   * Jobs that newer ones of their key have put an end to: `unstarted` ones are to be given to {@link failWaiting},
-   * `overdue` ones to {@link failCancelled}. Whoever adds jobs with such strategies, or runs workers, looks now and then.
-   */
-  async getDueCancels(most = 100): Promise<{ unstarted: string[]; overdue: string[] }> {
-    const client = await this.queue.client;
-    const base = this.toKey('');
-    const keys = [this.toKey('fair:superseded'), this.toKey('fair:cancels')];
-    const found = (await this.execCommand(client, 'dueCancels', [...keys, base, most])) as string[][];
-    return { unstarted: found[0] ?? [], overdue: found[1] ?? [] };
-  }
-
-  /** The channel on which this prefix says `<queue>:<job id>` of an active job that is to stop. */
-  get cancelChannel(): string {
-    return `${this.redisPrefix}:cancel`;
-  }
-
-  async #failAs(command: string, job: Job, reason: string): Promise<boolean> {
-    const args = this.moveToFinishedArgs(
-      job,
-      reason,
-      'failedReason',
-      job.opts.removeOnFail,
-      'failed',
-      randomUUID(),
-      Date.now(),
-      false,
-    );
-    const client = await this.queue.client;
-    const code = Number(await this.execCommand(client, command, args));
-    if (code === NOT_TO_FAIL) return false;
-    if (code < 0) throw this.finishedErrors({ code, jobId: job.id ?? '', command, state: 'waiting' });
-    return true;
   }
 }

@@ -131,11 +131,15 @@ export function kindName({ unprioritized, listsFailed }: ScriptKind): string {
   return listsFailed ? `${unprioritized}-failed` : unprioritized;
 }
 
+function stockScript(stock: ReadonlyMap<string, Script>, name: string): Script {
+  const found = stock.get(name);
+  if (found) return found;
+  throw new Error(`BullMQ has no script ${name}: its version does not fit the fair backend`);
+}
+
 function composeScripts({ unprioritized, listsFailed }: ScriptKind): Script[] {
   const stock = stockScripts();
-  const finish = stock.get('moveToFinished');
-  if (!finish)
-    throw new Error('BullMQ has no script moveToFinished: its version does not fit the fair backend');
+  const [finish, reprocess] = [stockScript(stock, 'moveToFinished'), stockScript(stock, 'reprocessJob')];
 
   const script = (name: string, keyCount: number, parts: string[], last = ''): Script => {
     const rule = `local KEY_RULE, LISTS_FAILED = '${keyRules[name] ?? 'keep'}', ${listsFailed}`;
@@ -164,7 +168,10 @@ function composeScripts({ unprioritized, listsFailed }: ScriptKind): Script[] {
     script('failCancelled', finish.keys, [...RING, 'fail-cancelled', 'virtual'], finish.content),
     script('failActive', finish.keys, [...RING, 'fail-active', 'virtual'], finish.content),
     script('deduplicate', 3, [...RING, 'virtual', 'deduplicate']),
+    script('cancel', 1, ['cancel']),
     script('dueCancels', 2, ['due-cancels']),
+    script('revive', reprocess.keys, [...RING, 'virtual', 'revive'], reprocess.content),
+    script('amend', 1, [...RING, 'virtual', 'amend']),
     script('explain', 1, [...RING, 'explain']),
     script('setLimits', 2, [...RING, 'set-limits']),
     script('settleGroups', 1, [...RING, 'settle-groups']),

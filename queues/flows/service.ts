@@ -78,7 +78,7 @@ export class FlowService implements Flows {
     const ids = plan.nodes.map((node) => node.id);
     const transaction = new EnqueueTransaction(this.#parts.topology, tenant, createdAt);
     await transaction.addFlow(plan.root, ids);
-    await this.#parts.index.terms.add(tenant, plan.jobs.map(searchedOf));
+    await this.#parts.index.note(tenant, plan.jobs.map(searchedOf));
     await transaction.commit(once, once.answerOf?.(receiptOf(plan, ids)));
   }
 

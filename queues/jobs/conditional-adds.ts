@@ -44,7 +44,7 @@ export class ConditionalAdds {
         const queues = [...new Set(jobs.map((job) => job.queue))];
         // What does not become a job leaves terms that are dropped later; no job is without.
         const [, outcomes] = await Promise.all([
-          this.#index.terms.add(tenant, jobs.map(searchedOf)),
+          this.#index.note(tenant, jobs.map(searchedOf)),
           transaction.commit(once, answer),
           this.#index.dropSome(tenant, jobs.length),
           ...queues.map((queue) => this.#topology.register(queue)),

@@ -107,7 +107,12 @@ function knownTask(request: JobRequest, context: PrepareContext): Task {
   });
 }
 
-function checkPayload(task: Task, payload: unknown, context: PrepareContext): void {
+/** @throws WaggleError invalid_payload, payload_too_large */
+export function checkPayload(
+  task: Task,
+  payload: unknown,
+  context: Pick<PrepareContext, 'payloadBytes' | 'path'>,
+): void {
   const path = at(context, 'payload');
   parse(task.payload, payload, { code: 'invalid_payload', root: path });
   if (payload === undefined) return;
@@ -184,6 +189,6 @@ export function fromBullPriority(priority: number): number {
   return priority === 0 ? 0 : 10 - priority;
 }
 
-function at(context: PrepareContext, field: string): string {
+function at(context: Pick<PrepareContext, 'path'>, field: string): string {
   return context.path ? `${context.path}.${field}` : field;
 }

@@ -12,12 +12,12 @@ import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
 import { ConditionalAdds, keyBusy } from './conditional-adds.ts';
+import type { Endings } from './endings.ts';
 import type { JobList } from './list.ts';
 import { prepareJob } from './prepare.ts';
 import type { PreparedJob } from './prepare.ts';
 import type { JobReader } from './reader.ts';
 import { searchedOf } from './search/terms.ts';
-import type { Superseded } from './superseded.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { Accepted, BatchOutcome, EnqueueContext, Jobs } from './types.ts';
 import { enqueuedView, isFinished, jobView } from './view.ts';
@@ -33,7 +33,7 @@ export interface JobServiceParts {
   list: JobList;
   waiters: Waiters;
   tenants: Pick<Tenants, 'withRoom'>;
-  superseded: Superseded;
+  endings: Pick<Endings, 'sweep'>;
   explainer: JobExplainer;
 }
 
@@ -240,9 +240,9 @@ export class JobService implements Jobs {
     const ends = jobs.filter(({ options: { group } }) => {
       return group?.keyStrategy === 'cancel-running' || group?.keyStrategy === 'replace-waiting';
     });
-    const { topology, superseded } = this.#parts;
+    const { topology, endings } = this.#parts;
     const queues = new Set(ends.map((job) => job.queue));
-    const sweeps = [...queues].map((queue) => superseded.sweep(topology.shardOf(tenant), queue));
+    const sweeps = [...queues].map((queue) => endings.sweep(topology.shardOf(tenant), queue));
     await Promise.allSettled(sweeps);
   }
 }

@@ -45,9 +45,24 @@ export class TenantIndex {
     const members = jobs.flatMap(({ id, createdAt }) => [createdAt, id]);
     await Promise.all([
       this.#topology.redis.zadd(this.#key(tenant), ...members),
-      this.terms.add(tenant, jobs),
+      this.note(tenant, jobs),
       this.dropSome(tenant, jobs.length),
     ]);
+  }
+
+  /** All of {@link add} but the entries in the list of all, for who writes those in the transaction that adds the jobs. */
+  async note(tenant: string, jobs: readonly SearchedJob[]): Promise<void> {
+    const expiring = jobs.flatMap(({ id, expiresAt }) => (expiresAt === null ? [] : [{ id, expiresAt }]));
+    await Promise.all([
+      this.terms.add(tenant, jobs),
+      ...expiring.map(({ id, expiresAt }) => this.noteExpiry(tenant, id, expiresAt)),
+    ]);
+  }
+
+  /** Notes until when (ms epoch) a job may start. */
+  async noteExpiry(tenant: string, id: string, expiresAt: number): Promise<void> {
+    const { redis, keys } = this.#topology;
+    await redis.zadd(keys.ttl(this.#topology.shardOf(tenant)), expiresAt, id);
   }
 
   /** Drops old entries now and then, as many as are added. To be called by whoever adds `count` of them. */
@@ -96,8 +111,14 @@ export class TenantIndex {
 
   /** Drops all entries of jobs that were removed. */
   async forget(tenant: string, jobs: readonly SearchedJob[]): Promise<void> {
+    const { redis, keys } = this.#topology;
     const ids = jobs.map(({ id }) => id);
-    await Promise.all([this.remove(tenant, ids), this.terms.remove(tenant, jobs)]);
+    const expiring = jobs.filter(({ expiresAt }) => expiresAt !== null).map(({ id }) => id);
+    await Promise.all([
+      this.remove(tenant, ids),
+      this.terms.remove(tenant, jobs),
+      ...expiring.map((id) => redis.zrem(keys.ttl(this.#topology.shardOf(tenant)), id)),
+    ]);
   }
 
   /** Drops jobs from the list of all. */

@@ -149,6 +149,13 @@ export class Keys {
     return `${this.prefix(shard)}:retire`;
   }
 
+  /**
+   * ZSET of the ids of jobs with a time to live, by when it is over (ms). Each goes then, or when its job is removed.
+   */
+  ttl(shard: number): string {
+    return `${this.prefix(shard)}::ttl`;
+  }
+
   /** ZSET of `<queue> <worker>` of the workers of a shard, by when they last said so (ms). */
   workers(shard: number): string {
     return `${this.prefix(shard)}:workers`;

@@ -5,6 +5,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { flowRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobBatchRoutes } from './routes/job-batches.ts';
+import { jobControlRoutes } from './routes/job-control.ts';
 import { jobEventRoutes } from './routes/job-events.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { metricsRoutes } from './routes/metrics.ts';
@@ -19,6 +20,7 @@ export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
     ...jobRoutes(deps),
     ...jobEventRoutes(deps),
     ...jobBatchRoutes(deps),
+    ...jobControlRoutes(deps),
     ...flowRoutes(deps),
     ...tenantRoutes(deps),
     ...overallLimitRoutes(deps),

@@ -129,7 +129,7 @@ describe('cancel-running', () => {
       expect(await waggle.finished('acme', old)).toMatchObject({ state: 'cancelled', result: null });
     }
     // Whoever is not told hears of it when the grace is over, as of a lock that is lost.
-    expect(causes).toEqual(Array(5).fill('superseded'));
+    expect(causes).toEqual(Array(5).fill('cancelled'));
     expect(Math.min(...tookMs)).toBeLessThan(1000);
   });
 

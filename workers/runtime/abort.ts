@@ -2,10 +2,10 @@
  * Why a handler's signal was aborted.
  * - `timeout`: the attempt took longer than its job allows
  * - `shutdown`: the worker ends; the job goes back and costs no attempt
- * - `superseded`: a newer job of its key takes its place; the job is cancelled
+ * - `cancelled`: somebody cancels the job, or a newer one of its key takes its place; the message says why
  * - `lock_lost`: another worker may run the job by now; nothing of this attempt counts
  */
-export type AbortCause = 'timeout' | 'shutdown' | 'superseded' | 'lock_lost';
+export type AbortCause = 'timeout' | 'shutdown' | 'cancelled' | 'lock_lost';
 
 /** The `reason` of every signal a handler gets. */
 export class AttemptAborted extends Error {

@@ -1,12 +1,26 @@
+import { z } from 'zod';
+import { decodeFailure } from '../../queues/jobs/failure.ts';
+import { SUPERSEDED } from '../../queues/jobs/endings.ts';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 import type { Logger } from '../../src/shared/logger.ts';
+
+/** An active job is to stop. */
+export interface Cancel {
+  shard: number;
+  queue: string;
+  jobId: string;
+  /** For people; becomes the message of the job's error. */
+  reason: string;
+  /** How long it may take; then it is recorded without its worker. */
+  graceMs: number;
+}
 
 export interface CancelListenerOptions {
   /** A connection of its own: it subscribes. */
   connection: RedisConnection;
   /** Channel -> shard. */
   channels: ReadonlyMap<string, number>;
-  onCancel: (shard: number, queue: string, jobId: string) => void;
+  onCancel: (cancel: Cancel) => void;
   logger: Logger;
 }
 
@@ -25,10 +39,11 @@ export class CancelListener {
     const { connection, channels, onCancel, logger } = this.#options;
     connection.on('message', (channel: string, message: string) => {
       const shard = channels.get(channel);
-      // Names of queues have no colon; ids of jobs may.
-      const colon = message.indexOf(':');
-      if (shard !== undefined && colon > 0)
-        onCancel(shard, message.slice(0, colon), message.slice(colon + 1));
+      const heard = Message.safeParse(parsed(message));
+      if (shard === undefined || !heard.success) return;
+      const [queue, jobId, failure, graceMs] = heard.data;
+      const { message: reason } = failure === '' ? SUPERSEDED : decodeFailure(failure);
+      onCancel({ shard, queue, jobId, reason, graceMs });
     });
     // ioredis subscribes again after every reconnection.
     connection.subscribe(...channels.keys()).catch((error: unknown) => {
@@ -38,5 +53,16 @@ export class CancelListener {
 
   stop(): void {
     this.#options.connection.disconnect();
+  }
+}
+
+/** What the scripts of the fair backend say, see FairQueueBackend.cancelChannel. */
+const Message = z.tuple([z.string(), z.string(), z.string(), z.number().min(0)]);
+
+function parsed(message: string): unknown {
+  try {
+    return JSON.parse(message);
+  } catch {
+    return null;
   }
 }

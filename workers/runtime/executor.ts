@@ -1,12 +1,13 @@
 import type { JobEnvelope } from '../../queues/jobs/envelope.ts';
-import { decodeFailure, EXPIRED } from '../../queues/jobs/failure.ts';
+import { NOT_IN_TIME } from '../../queues/jobs/endings.ts';
+import { decodeFailure } from '../../queues/jobs/failure.ts';
 import type { Failure } from '../../queues/jobs/failure.ts';
 import type { StreamWriter } from '../../queues/streams/writer.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import { AttemptAborted } from './abort.ts';
-import type { AbortCause } from './abort.ts';
 import { runAttempt } from './attempt.ts';
+import type { Cancel } from './cancel-listener.ts';
 import type { Consequences } from './consequences.ts';
 import { createContext } from './create-context.ts';
 import type { JobContext } from './context.ts';
@@ -35,10 +36,15 @@ export interface ExecutorOptions {
   resultBytes: number;
 }
 
+/** News of a cancel may overtake that of the job's claim by no more than this. */
+const EARLY_MS = 2000;
+
 /** Runs claimed jobs. One job is a chain of named steps over its run; outcomes are values and nothing is thrown. */
 export class Executor {
   readonly #options: ExecutorOptions;
   readonly #runs = new Set<Run>();
+  /** Why jobs are to stop that were not found here a moment ago. */
+  readonly #early = new Map<string, string>();
   #shuttingDown = false;
 
   constructor(options: ExecutorOptions) {
@@ -88,12 +94,13 @@ export class Executor {
     for (const run of this.#runs) this.#abort(run, 'shutdown');
   }
 
-  /** Aborts the handler of a job that a newer one of its key supersedes, if it runs here. */
-  supersede(shard: number, queue: string, jobId: string): void {
-    for (const run of this.#runs) {
-      const { source, job } = run;
-      if (source.shard === shard && source.name === queue && job.id === jobId) this.#abort(run, 'superseded');
-    }
+  /** Aborts the handler of a job, if it runs here or comes within the next moments: its claim may be on its way. */
+  cancel({ shard, queue, jobId, reason }: Cancel): void {
+    for (const run of this.#runs)
+      if (nameOf(run) === `${shard} ${queue} ${jobId}`) return cancelRun(run, reason);
+    const name = `${shard} ${queue} ${jobId}`;
+    this.#early.set(name, reason);
+    setTimeout(() => this.#early.delete(name), EARLY_MS).unref();
   }
 
   /** Resolves when the outcomes of all jobs that run now are recorded; their handlers may be at work all the same. */
@@ -119,6 +126,8 @@ export class Executor {
     });
     // A claim that was under way when the shutdown came brings a job that goes straight back.
     if (this.#shuttingDown) this.#abort(run, 'shutdown');
+    const reason = this.#early.size > 0 ? this.#early.get(nameOf(run)) : undefined;
+    if (reason !== undefined) cancelRun(run, reason);
     return run;
   }
 
@@ -133,8 +142,7 @@ export class Executor {
   #check(run: Run): Outcome | null {
     const { job, envelope } = run;
     if (job.deferredFailure) return { kind: 'fail', failure: decodeFailure(job.deferredFailure) };
-    if (isExpired(job, envelope))
-      return final(EXPIRED, 'The job did not start before its time to live was over');
+    if (isExpired(job, envelope)) return { kind: 'fail', failure: NOT_IN_TIME };
     run.registration = this.#options.handlers.get(job.name) ?? null;
     if (run.registration === null)
       return final('unknown_task', `This worker has no handler for task ${job.name}`);
@@ -201,14 +209,21 @@ export class Executor {
     this.#options.observer.overran(run);
   }
 
-  #abort(run: Run, cause: Exclude<AbortCause, 'timeout'>): void {
+  #abort(run: Run, cause: keyof typeof ABORT_MESSAGES): void {
     run.abort.abort(new AttemptAborted(cause, ABORT_MESSAGES[cause]));
   }
 }
 
+function cancelRun(run: Run, reason: string): void {
+  run.abort.abort(new AttemptAborted('cancelled', reason));
+}
+
+function nameOf({ source, job }: Run): string {
+  return `${source.shard} ${source.name} ${job.id ?? ''}`;
+}
+
 const ABORT_MESSAGES = {
   shutdown: 'The worker is shutting down',
-  superseded: 'A newer job of the same key takes the place of this one',
   lock_lost: 'The lock of the job was lost',
 };
 

@@ -1,18 +1,19 @@
+import type { Endings } from '../../queues/jobs/endings.ts';
 import type { Retention } from '../../queues/jobs/retention.ts';
-import type { Superseded } from '../../queues/jobs/superseded.ts';
 import type { Purges } from '../../queues/tenants/purge.ts';
 import type { WorkerPresence } from '../../queues/topology/presence.ts';
 import { isRedisUnavailable } from '../../queues/topology/redis-errors.ts';
 import { WaggleError } from '../../src/shared/errors.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import type { WorkerMetrics } from '../health/metrics.ts';
+import type { Cancel } from './cancel-listener.ts';
 import type { ShardSource } from './source.ts';
 
 export interface MaintenanceOptions {
   sources: readonly ShardSource[];
   shards: readonly number[];
   retention: Pick<Retention, 'sweep'>;
-  superseded: Superseded;
+  endings: Endings;
   purges: Pick<Purges, 'resume'>;
   presence: WorkerPresence;
   queues: readonly string[];
@@ -24,18 +25,19 @@ export interface MaintenanceOptions {
 const PRESENCE_MS = 5000;
 const CANCELS_MS = 1000;
 /**
- * Where nothing happened for this long nothing is superseded, but by jobs that come; those are heard of. So such a queue
- * is looked at this seldom, for what a lost worker left behind and for what was said while nobody listened.
+ * Where nothing happened for this long no job is to stop, but such as are heard of. So such a queue is looked at this
+ * seldom, for what a lost worker left behind and for what was said while nobody listened.
  */
 const QUIET_MS = 5000;
+const EXPIRED_AT_ONCE = 200;
 const SWEEP_MS = 10_000;
 const SWEEP_JOBS = 500;
 /** Sweeps in a row, so that removal keeps up with bursts and still leaves Redis to others. */
 const MAX_ROUNDS = 10;
 
 /**
- * What every worker does beside running jobs: bring back jobs of lost workers, end superseded ones
- * whose time is over, remove finished ones in time, and tenants that are to go.
+ * What every worker does beside running jobs: bring back jobs of lost workers, end those that are to stop
+ * or to expire and whose time is over, remove finished ones in time, and tenants that are to go.
  */
 export class Maintenance {
   readonly #options: MaintenanceOptions;
@@ -45,6 +47,7 @@ export class Maintenance {
   #presenceTimer: NodeJS.Timeout | undefined;
   #cancelTimer: NodeJS.Timeout | undefined;
   #cancelling: Promise<void> | null = null;
+  #expiring: Promise<void> | null = null;
   readonly #heardAt = new Map<ShardSource, number>();
   #sweptAllAt = 0;
   #stopped = false;
@@ -65,16 +68,19 @@ export class Maintenance {
     this.#announce();
     this.#presenceTimer = setInterval(() => this.#announce(), PRESENCE_MS);
     this.#cancelTimer = setInterval(() => {
+      this.#expiring ??= this.#expire();
       if (this.#cancelling !== null) return;
       const due = this.#dueForCancels();
-      if (due.length > 0) this.#cancelling = this.#endSuperseded(due);
+      if (due.length > 0) this.#cancelling = this.#endCancelled(due);
     }, CANCELS_MS);
   }
 
-  /** A job of the queue is to stop: whether it has is looked at soon. */
-  heardCancel(shard: number, queue: string): void {
+  /** A job of the queue is to stop: whether it has is looked at soon, and when its grace is over. */
+  heardCancel({ shard, queue, graceMs }: Cancel): void {
     for (const source of this.#options.sources) {
-      if (source.shard === shard && source.name === queue) this.#heardAt.set(source, Date.now());
+      if (source.shard !== shard || source.name !== queue) continue;
+      this.#heardAt.set(source, Date.now());
+      setTimeout(() => this.#heardAt.set(source, Date.now()), graceMs).unref();
     }
   }
 
@@ -86,7 +92,7 @@ export class Maintenance {
     clearInterval(this.#presenceTimer);
     const { presence, shards, queues, workerName } = this.#options;
     const leave = shards.map((shard) => presence.withdraw(shard, queues, workerName));
-    await Promise.allSettled([this.#sweeping, this.#purging, this.#cancelling, ...leave]);
+    await Promise.allSettled([this.#sweeping, this.#purging, this.#cancelling, this.#expiring, ...leave]);
   }
 
   /** So that whoever asks why a job does not run can be told whether anybody is there to run it. */
@@ -100,15 +106,35 @@ export class Maintenance {
   }
 
   /** One after the other: there is hardly ever anything to do, and each costs Redis a call. */
-  async #endSuperseded(sources: readonly ShardSource[]): Promise<void> {
+  async #endCancelled(sources: readonly ShardSource[]): Promise<void> {
     for (const { shard, name } of sources) {
       if (this.#stopped) break;
-      await this.#options.superseded.sweep(shard, name).catch((error: unknown) => {
-        const level = isRedisUnavailable(error) || error instanceof WaggleError ? 'debug' : 'warn';
-        this.#options.logger[level]({ err: error, queue: name, shard }, 'superseded jobs could not be ended');
+      await this.#options.endings.sweep(shard, name).catch((error: unknown) => {
+        this.#complain(error, { queue: name, shard }, 'cancelled jobs could not be ended');
       });
     }
     this.#cancelling = null;
+  }
+
+  async #expire(): Promise<void> {
+    for (const shard of this.#options.shards) {
+      await this.#expireIn(shard).catch((error: unknown) => {
+        this.#complain(error, { shard }, 'jobs could not expire');
+      });
+    }
+    this.#expiring = null;
+  }
+
+  async #expireIn(shard: number): Promise<void> {
+    for (let round = 0; round < MAX_ROUNDS && !this.#stopped; round += 1) {
+      if ((await this.#options.endings.expire(shard, EXPIRED_AT_ONCE)) < EXPIRED_AT_ONCE) return;
+    }
+  }
+
+  /** Of a Redis that is away others complain. */
+  #complain(error: unknown, where: object, message: string): void {
+    const level = isRedisUnavailable(error) || error instanceof WaggleError ? 'debug' : 'warn';
+    this.#options.logger[level]({ err: error, ...where }, message);
   }
 
   #dueForCancels(): readonly ShardSource[] {

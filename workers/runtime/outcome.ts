@@ -1,6 +1,5 @@
-import { TIMEOUT } from '../../queues/jobs/failure.ts';
+import { CANCELLED, TIMEOUT } from '../../queues/jobs/failure.ts';
 import type { Failure } from '../../queues/jobs/failure.ts';
-import { SUPERSEDED } from '../../queues/jobs/superseded.ts';
 import { abortCause } from './abort.ts';
 import type { Settled } from './attempt.ts';
 import { backoffDelay, backoffPolicy } from './backoff.ts';
@@ -44,8 +43,8 @@ export function classify(
   switch (abortCause(signal)) {
     case 'lock_lost':
       return { kind: 'abandon' };
-    case 'superseded':
-      return { kind: 'fail', failure: SUPERSEDED };
+    case 'cancelled':
+      return { kind: 'fail', failure: { code: CANCELLED, message: abortMessage(signal), retryable: false } };
     case 'timeout':
       return retryOrFail({ code: TIMEOUT, message: abortMessage(signal), retryable: true }, count);
     case 'shutdown':

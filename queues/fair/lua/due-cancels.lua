@@ -1,23 +1,30 @@
 --[[
-  dueCancels: which jobs of a queue newer ones of their key have put an end to, and nobody has recorded that yet.
+  dueCancels: which jobs of a queue newer ones of their key, or somebody, have put an end to, and nobody has recorded that yet.
 
   KEYS[1] <base>fair:superseded   KEYS[2] <base>fair:cancels   ARGV[1] <base>   ARGV[2] at most so many of each
-  Returns { jobs that never started, jobs that are active and whose grace is over }. Jobs that are gone are
-  forgotten, also when another one has their id by now: it has no mark.
+  Returns { jobs that never started, jobs that were asked to stop and whose grace is over }. What has no worker any more,
+  having been handed back, needs no grace. Jobs that are gone are forgotten, also when another one has their id by now: it
+  has no mark.
+
+  Cost: 3 calls, and one for each job found; one more for each of those asked to stop.
 ]]
 local time = native('TIME')
-local found = {
-  native('ZRANGE', KEYS[1], '0', ARGV[2] - 1),
-  native('ZRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000), 'LIMIT', 0, ARGV[2]),
-}
-local due = { {}, {} }
-for i, field in ipairs({ 'sup', 'name' }) do
-  for _, jobId in ipairs(found[i]) do
-    if native('HEXISTS', ARGV[1] .. jobId, field) == 1 then
-      table.insert(due[i], jobId)
-    else
-      native('ZREM', KEYS[i], jobId)
-    end
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local unstarted, overdue = {}, {}
+for _, jobId in ipairs(native('ZRANGE', KEYS[1], '0', ARGV[2] - 1)) do
+  if native('HEXISTS', ARGV[1] .. jobId, 'sup') == 1 then
+    unstarted[#unstarted + 1] = jobId
+  else
+    native('ZREM', KEYS[1], jobId)
   end
 end
-return due
+local asked = native('ZRANGE', KEYS[2], '0', ARGV[2] - 1, 'WITHSCORES')
+for i = 1, #asked, 2 do
+  local jobId = asked[i]
+  if native('HEXISTS', ARGV[1] .. jobId, 'name') == 0 then
+    native('ZREM', KEYS[2], jobId)
+  elseif tonumber(asked[i + 1]) <= now or native('EXISTS', ARGV[1] .. jobId .. ':lock') == 0 then
+    overdue[#overdue + 1] = jobId
+  end
+end
+return { unstarted, overdue }

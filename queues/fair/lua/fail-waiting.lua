@@ -8,12 +8,13 @@
   A job that lost its options is found where it waits. One whose hash is gone stays there: nothing could be recorded of it,
   and whoever picks it sees that.
 
-  KEYS and ARGV are those of moveToFinished. Returns what moveToFinished returns, or -100 when the job is not waiting (any more), and then
-  nothing was written.
+  KEYS and ARGV are those of moveToFinished; with a further one, 'unstarted', a job is left alone that has started before.
+  Returns what moveToFinished returns, or -100 when the job is not waiting (any more), and then nothing was written.
 ]]
 local NOT_WAITING = -100
 local base, jobId = ARGV[7], ARGV[1]
-local found = native('EXISTS', base .. jobId) == 1
+local isWanted = ARGV[#ARGV] ~= 'unstarted' or native('HEXISTS', base .. jobId, 'processedOn') == 0
+local found = isWanted and native('EXISTS', base .. jobId) == 1
   and (redis.call('ZREM', base .. 'delayed', jobId) == 1
     or native('ZREM', base .. 'waiting-children', jobId) == 1
     or redis.call('LREM', base .. 'wait', 0, jobId) == 1

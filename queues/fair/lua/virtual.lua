@@ -368,8 +368,12 @@ local shadow = (function()
     if KEY_RULE ~= 'keep' then
       releaseKeyOf(base, jobId)
     end
-    local job = native('HMGET', base .. jobId, 'slot', 'gate', 'name')
+    local job = native('HMGET', base .. jobId, 'slot', 'gate', 'name', 'cxl')
     local isLost = not job[3]
+    if job[4] and KEY_RULE ~= 'keep' then
+      native('ZREM', base .. 'fair:cancels', jobId)
+      native('HDEL', base .. jobId, 'cxl')
+    end
     if job[1] or isLost then
       limits().release(base, jobId, job[1])
     end

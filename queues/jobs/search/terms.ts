@@ -12,13 +12,14 @@ import { keyOf } from '../view.ts';
  */
 export type Field = 'task' | 'queue' | 'key' | 'tag' | 'correlationId' | 'flowId';
 
-/** What is searched of a job. It never changes. */
+/** What is noted of a job beside the job. It never changes, but for the time until which it may start (ms epoch). */
 export interface SearchedJob extends IndexEntry {
   task: string;
   key: string | null;
   tags: readonly string[];
   correlationId: string;
   flowId: string | null;
+  expiresAt: number | null;
 }
 
 const LETTERS: Record<Field, string> = {
@@ -67,8 +68,8 @@ export function searchedOfRecord({ id, json, envelope }: JobRecord): SearchedJob
 }
 
 function searched(
-  { tags, correlationId, flow }: JobEnvelope,
+  { tags, correlationId, flow, expiresAt }: JobEnvelope,
   rest: Pick<SearchedJob, 'id' | 'task' | 'createdAt' | 'key'>,
 ): SearchedJob {
-  return { ...rest, tags, correlationId, flowId: flow?.id ?? null };
+  return { ...rest, tags, correlationId, expiresAt, flowId: flow?.id ?? null };
 }

@@ -364,8 +364,10 @@ export class Walk {
       throw new Error(`superseded are ${unstarted.join()}, not ${superseded.join()}`);
     for (const id of [...unstarted, ...overdue]) {
       const found = this.model.job(queue, id);
-      const isDue = found.cancelAtMs !== null && found.cancelAtMs <= serverNow() + this.#advancedMs;
-      if (overdue.includes(id) && !isDue) throw new Error(`${id} is not to be cancelled`);
+      const isOver = found.cancelAtMs !== null && found.cancelAtMs <= serverNow() + this.#advancedMs;
+      const hasWorker = found.state === 'active' && found.isLocked;
+      if (overdue.includes(id) && (found.cancelAtMs === null || (!isOver && hasWorker)))
+        throw new Error(`${id} is not to be cancelled`);
       const job = await this.#shard.queue(queue).getJob(id);
       const fail = overdue.includes(id)
         ? backend.failCancelled.bind(backend)

@@ -14,8 +14,10 @@
     kb           HASH  group -> its blocked jobs
     bk           ZSET  name with blocked jobs -> arrival of the first of them
     superseded   ZSET  job that a newer one of its key replaced before it started -> when (ms); failed by the next sweep
-    cancels      ZSET  active job that a newer one supersedes -> when its grace is over (ms); <prefix>cancel tells workers
-  A holder's hash has the field fk, the name, and cxl while it is in `cancels`, so that complete.lua knows without a call.
+    cancels      ZSET  active job that a newer one supersedes, or that somebody cancels (cancel.lua) -> when its grace is over
+                       (ms); <prefix>cancel tells workers
+  A holder's hash has the field fk, the name. A job's hash has cxl while it is in `cancels`, so that complete.lua knows
+  without a call: the reason of its failure, '' when a newer one supersedes it.
 ]]
 local rejoins = {} -- job key -> its arrival in its key, when this very script took it off
 local OF_ENTRY = '^([^:]+):(.*)$'

@@ -42,12 +42,12 @@ local function makeWay(base, group, spec)
       keys().releaseKey(base, jobId)
       supersede(base, jobId, now)
     elseif cancels and native('LPOS', base .. 'active', jobId)
-      and native('ZADD', base .. 'fair:cancels', 'NX', now + GRACE_MS, jobId) == 1 then
+      and native('ZADD', base .. 'fair:cancels', 'LT', 'CH', now + GRACE_MS, jobId) == 1 then
       -- Without its hash it is to stay without one: what is recorded of it is refused.
       if native('EXISTS', base .. jobId) == 1 then
-        native('HSET', base .. jobId, 'cxl', '1')
+        native('HSETNX', base .. jobId, 'cxl', '')
       end
-      native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
+      native('PUBLISH', prefix .. 'cancel', cjson.encode({ queue, jobId, native('HGET', base .. jobId, 'cxl') or '', GRACE_MS }))
     end
   end
 end

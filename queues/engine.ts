@@ -6,6 +6,7 @@ import type { AuditLog } from './audit/log.ts';
 import { FlowCancellation } from './flows/cancellation.ts';
 import { FlowService } from './flows/service.ts';
 import type { Flows } from './flows/types.ts';
+import { BulkControl } from './jobs/bulk.ts';
 import { JobControl } from './jobs/control.ts';
 import { JobEndings } from './jobs/endings.ts';
 import type { Endings } from './jobs/endings.ts';
@@ -58,6 +59,7 @@ export interface EngineOptions {
 export interface Engine {
   readonly jobs: Jobs;
   readonly control: JobControl;
+  readonly bulk: BulkControl;
   readonly flows: Flows;
   readonly repeats: Repeats;
   readonly tenants: Tenants;
@@ -117,21 +119,24 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
   const tenants = new TenantStore(topology);
   const apiKeys = new ApiKeyStore(topology);
   const usageBook = new UsageBook(topology);
+  const control = new JobControl({ topology, tasks, limits, index, reader, endings, tenants });
+  const jobs = new JobService({
+    topology,
+    tasks,
+    limits,
+    index,
+    reader,
+    list,
+    waiters,
+    tenants,
+    endings,
+    explainer,
+  });
   let closing: Promise<void> | undefined;
   return {
-    jobs: new JobService({
-      topology,
-      tasks,
-      limits,
-      index,
-      reader,
-      list,
-      waiters,
-      tenants,
-      endings,
-      explainer,
-    }),
-    control: new JobControl({ topology, tasks, limits, index, reader, endings, tenants }),
+    jobs,
+    control,
+    bulk: new BulkControl(jobs, control),
     flows: new FlowService({ topology, tasks, limits, index, reader, cancellation, tenants }),
     repeats: new OnceRecords(topology),
     tenants,

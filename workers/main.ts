@@ -44,7 +44,7 @@ async function run(settings: WorkerSettings, logger: Logger, ending: AbortSignal
     await health?.close();
     return 0;
   }
-  const handlers = openBuiltInHandlers(settings);
+  const handlers = openBuiltInHandlers({ ...settings, bulk: engine.bulk });
   worker = startWorker({ settings, engine, handlers: handlers.registry, metrics, logger });
   const { queues, workerShards, concurrency } = settings;
   logger.info({ queues, shards: workerShards, concurrency, healthPort: health?.port }, 'worker is running');

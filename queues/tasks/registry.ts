@@ -1,4 +1,5 @@
 import type { Task } from './define-task.ts';
+import { bulk } from './bulk.ts';
 import { echo } from './echo.ts';
 import { fail } from './fail.ts';
 import { httpRequest } from './http-request.ts';
@@ -17,4 +18,4 @@ export function createTaskRegistry(tasks: readonly Task[]): TaskRegistry {
 }
 
 /** The tasks every Waggle has. */
-export const taskRegistry: TaskRegistry = createTaskRegistry([echo, sleep, fail, httpRequest]);
+export const taskRegistry: TaskRegistry = createTaskRegistry([echo, sleep, fail, httpRequest, bulk]);

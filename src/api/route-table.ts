@@ -5,6 +5,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { flowRoutes } from './routes/flows.ts';
 import { healthRoutes } from './routes/health.ts';
 import { jobBatchRoutes } from './routes/job-batches.ts';
+import { jobBulkRoutes } from './routes/job-bulk.ts';
 import { jobControlRoutes } from './routes/job-control.ts';
 import { jobEventRoutes } from './routes/job-events.ts';
 import { jobRoutes } from './routes/jobs.ts';
@@ -20,6 +21,8 @@ export function routeTable(deps: RouteDeps, metrics: ApiMetrics): Route[] {
     ...jobRoutes(deps),
     ...jobEventRoutes(deps),
     ...jobBatchRoutes(deps),
+    // Before those whose path has an id where theirs say `bulk`.
+    ...jobBulkRoutes(deps),
     ...jobControlRoutes(deps),
     ...flowRoutes(deps),
     ...tenantRoutes(deps),

@@ -1,3 +1,5 @@
+import type { BulkControl } from '../../queues/jobs/bulk.ts';
+import { bulkHandler } from './bulk.ts';
 import { echoHandler } from './echo.ts';
 import { failHandler } from './fail.ts';
 import { createAgent } from './http/guarded-agent.ts';
@@ -13,14 +15,18 @@ export interface BuiltInHandlers {
 }
 
 /** The handlers of all built-in tasks, with what they need to live. */
-export function openBuiltInHandlers(options: { allowPrivateTargets: boolean }): BuiltInHandlers {
+export function openBuiltInHandlers(options: {
+  allowPrivateTargets: boolean;
+  bulk: Pick<BulkControl, 'run'>;
+}): BuiltInHandlers {
   const agent = createAgent(options);
-  const { allowPrivateTargets } = options;
+  const { allowPrivateTargets, bulk } = options;
   return {
     registry: createHandlerRegistry([
       echoHandler,
       sleepHandler,
       failHandler,
+      bulkHandler(bulk),
       httpRequestHandler({ agent, allowPrivateTargets }),
     ]),
     close: () => agent.destroy(),

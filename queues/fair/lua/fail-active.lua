@@ -14,4 +14,4 @@ if native('EXISTS', base .. jobId) == 0 or not native('LPOS', KEYS[2], jobId) th
 end
 local prefix, queue = string.match(base, OF_QUEUE)
 native('SET', base .. jobId .. ':lock', cmsgpack.unpack(ARGV[8])['token'])
-native('PUBLISH', prefix .. 'cancel', queue .. ':' .. jobId)
+native('PUBLISH', prefix .. 'cancel', cjson.encode({ queue, jobId, ARGV[4], 0 }))

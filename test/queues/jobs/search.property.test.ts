@@ -22,13 +22,14 @@ const TASKS = ['echo', 'work'];
 const request = fc.record(
   {
     task: fc.constantFrom(...TASKS),
+    attempts: fc.constant(1),
     queue: fc.constantFrom(...QUEUES),
     key: fc.constantFrom('k', 'l'),
     tags: fc.uniqueArray(fc.constantFrom(...TAGS), { maxLength: 3 }),
     correlationId: fc.constantFrom('c', 'd'),
     delayMs: fc.constantFrom(0, 3_600_000),
   },
-  { requiredKeys: ['task'] },
+  { requiredKeys: ['task', 'attempts'] },
 );
 const filter = fc.record(
   {
@@ -133,7 +134,7 @@ class Walk {
       if (page.nextCursor === null) break;
       cursor = page.nextCursor;
       // What comes after the first page was read is newer than all of it.
-      if (adds) await this.#add([{ task: 'echo', tags: ['a'] }]);
+      if (adds) await this.#add([{ task: 'echo', attempts: 1, tags: ['a'] }]);
     }
     expect(seen).toEqual(expected);
   }

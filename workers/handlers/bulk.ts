@@ -1,0 +1,10 @@
+import type { BulkControl } from '../../queues/jobs/bulk.ts';
+import { bulk } from '../../queues/tasks/bulk.ts';
+import { handle } from './registry.ts';
+import type { Registration } from './registry.ts';
+
+export function bulkHandler(control: Pick<BulkControl, 'run'>): Registration {
+  return handle(bulk, ({ tenant, job, signal, progress }) =>
+    control.run(tenant, job.payload, { signal, onProgress: (value) => progress(value) }),
+  );
+}

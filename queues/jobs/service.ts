@@ -17,7 +17,7 @@ import type { JobList } from './list.ts';
 import { prepareJob } from './prepare.ts';
 import type { PreparedJob } from './prepare.ts';
 import type { JobReader } from './reader.ts';
-import { searchedOf } from './search/terms.ts';
+import { searchedOf, searchedOfRecord } from './search/terms.ts';
 import type { TenantIndex } from './tenant-index.ts';
 import type { Accepted, BatchOutcome, EnqueueContext, Jobs } from './types.ts';
 import { enqueuedView, isFinished, jobView } from './view.ts';
@@ -161,8 +161,22 @@ export class JobService implements Jobs {
   ): Promise<BatchOutcome[]> {
     const { topology, index, tenants } = this.#parts;
     const outcomes = await new ConditionalAdds(topology, index, tenants).add(tenant, jobs, once, answer);
-    await this.#endSuperseded(tenant, jobs);
+    await Promise.all([this.#endSuperseded(tenant, jobs), this.#noteChanged(tenant, jobs, outcomes)]);
     return outcomes;
+  }
+
+  /** A job that stands for another may carry what that one did: it is found by that now. */
+  async #noteChanged(tenant: string, jobs: readonly PreparedJob[], outcomes: BatchOutcome[]): Promise<void> {
+    const { reader, index } = this.#parts;
+    const ids = jobs.flatMap(({ id, dedupe }, place) => {
+      const outcome = outcomes[place];
+      const stands = dedupe && outcome !== undefined && 'id' in outcome && outcome.id !== id;
+      return stands ? [outcome.id] : [];
+    });
+    if (ids.length === 0) return;
+    const records = await withRedis(() => Promise.all(ids.map((id) => reader.record(tenant, id))));
+    const changed = records.flatMap((record) => (record === null ? [] : [searchedOfRecord(record)]));
+    await withRedis(() => index.note(tenant, changed));
   }
 
   async #addBatch(tenant: string, jobs: PreparedJob[], context: EnqueueContext): Promise<BatchOutcome[]> {

@@ -37,9 +37,13 @@ test('every mounted route is in the document and the other way round', () => {
   expect(documented.length).toBeGreaterThanOrEqual(14);
 });
 
-test('only a pause may come without its body', () => {
+test('what may come without its body says so', () => {
   const bare = operations.filter(({ operation }) => operation.requestBody?.required === false);
-  expect(bare.map(({ operation }) => operation.operationId)).toEqual(['pauseTenant']);
+  expect(bare.map(({ operation }) => operation.operationId)).toEqual([
+    'redriveDeadLetters',
+    'cancelJob',
+    'pauseTenant',
+  ]);
   expect(operations.filter(({ operation }) => '429' in operation.responses).length).toBeGreaterThanOrEqual(2);
 });
 

@@ -12,13 +12,14 @@ import { keyOf } from '../view.ts';
  */
 export type Field = 'task' | 'queue' | 'key' | 'tag' | 'correlationId' | 'flowId';
 
-/** What is noted of a job beside the job. It never changes, but for the time until which it may start (ms epoch). */
+/** What is noted of a job beside the job. */
 export interface SearchedJob extends IndexEntry {
   task: string;
   key: string | null;
   tags: readonly string[];
   correlationId: string;
   flowId: string | null;
+  /** Until when it may start, ms epoch. */
   expiresAt: number | null;
 }
 

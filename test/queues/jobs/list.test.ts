@@ -156,6 +156,14 @@ test('a value that is another with something behind it is another', async () => 
   expect(await all('alike', { tag: 'a:' })).toEqual([]);
 });
 
+test('a job that stands for another is found by what it carries of that one', async () => {
+  const last = (tag: string): object => ({ task: 'echo', tags: [tag], dedupe: { id: 'd', mode: 'last' } });
+  const [id, same] = [await enqueued('stands', [last('one')]), await enqueued('stands', [last('two')])];
+  expect(same).toEqual(id);
+  expect(await all('stands', { tag: 'two' })).toEqual(id);
+  expect(await all('stands', { tag: 'one' })).toEqual([]);
+});
+
 test('nothing is left of a job that retention removed, and of one that never came, after a while', async () => {
   const { topology } = engine;
   const shard = topology.shardOf('left');

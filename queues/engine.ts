@@ -32,6 +32,7 @@ import { JobLogs } from './streams/log.ts';
 import { JobStreams } from './streams/service.ts';
 import { Watches } from './streams/watches.ts';
 import { UsageBook } from './usage/book.ts';
+import { QueueDepths } from './usage/depths.ts';
 import { UsageService } from './usage/service.ts';
 import type { UsageReader } from './usage/service.ts';
 import { connectProducer, connectReader } from './topology/connections.ts';
@@ -68,6 +69,7 @@ export interface Engine {
   readonly streams: JobStreams;
   readonly usage: UsageReader;
   readonly usageBook: UsageBook;
+  readonly depths: QueueDepths;
   readonly topology: Topology;
   /** Resolves when Redis answers. @throws WaggleError redis_unavailable */
   ping(): Promise<void>;
@@ -141,6 +143,7 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     streams: new JobStreams({ topology, reader, watches, logs: new JobLogs(topology) }),
     usage: new UsageService(topology, tenants, usageBook),
     usageBook,
+    depths: new QueueDepths(topology, presence),
     topology,
     ping: () => withRedis(async () => void (await redis.ping())),
     close: () => (closing ??= closeAll(waiters, events, topology, redis)),

@@ -61,6 +61,16 @@ export interface GroupCounts {
   active: number;
 }
 
+/** Who waits in a queue. */
+export interface Line {
+  /** Groups whose next job may run. */
+  runnable: number;
+  /** Groups that are held back by limits. */
+  held: number;
+  /** How long the longest waiting among the groups' next jobs has been due, in ms; null when none waits. */
+  oldestMs: number | null;
+}
+
 /** What BullMQ keeps in `meta` that keeps all jobs of a queue from starting. */
 const LIMITS_IN_META = ['concurrency', 'max'];
 
@@ -353,6 +363,18 @@ export class FairQueueBackend extends LeanBackend {
   async getWaitingInGroup(groupId: string, start = 0, end = -1): Promise<string[]> {
     const client = await this.queue.client;
     return client.zrange(this.toKey(`fair:q::${groupId}`), start, end);
+  }
+
+  /** Who waits in this queue; bounded in cost, so the oldest job is that of a sample where there are many groups. */
+  async getLine(): Promise<Line> {
+    const client = await this.queue.client;
+    const args = [this.toKey('fair:ring'), this.toKey('fair:park'), this.toKey('')];
+    const [runnable = 0, held = 0, oldestMs = -1] = (await this.execCommand(
+      client,
+      'line',
+      args,
+    )) as number[];
+    return { runnable, held, oldestMs: oldestMs < 0 ? null : oldestMs };
   }
 
   /** The summed weight of the groups of this queue that have runnable jobs; 0 when nothing can run. */

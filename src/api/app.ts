@@ -47,7 +47,7 @@ export function createApp({
   app.set('query parser', false);
   app.set('trust proxy', settings.access.proxies);
 
-  const metrics = createApiMetrics();
+  const metrics = createApiMetrics(engine.depths);
   const authenticate = callersOf(engine, settings);
   const audit = auditor(engine.audit, logger);
 

@@ -1,8 +1,10 @@
 import type { RequestHandler } from 'express';
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { QueueDepths } from '../../queues/usage/depths.ts';
+import { queueMetrics } from './queue-metrics.ts';
 import { requestRecord } from './request-record.ts';
 
-/** The API's own metrics, with those of the process (event loop lag, memory, CPU). */
+/** The API's own metrics, with those of the process (event loop lag, memory, CPU) and of the queues. */
 export interface ApiMetrics {
   /** Counts and times every request that passes. */
   observe: RequestHandler;
@@ -16,7 +18,7 @@ const DURATION_BUCKETS_SECONDS = [
 ];
 
 /** Each call makes a registry of its own, so several apps can live in one process. */
-export function createApiMetrics(): ApiMetrics {
+export function createApiMetrics(depths: Pick<QueueDepths, 'read'>): ApiMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const durations = new Histogram({
@@ -31,6 +33,7 @@ export function createApiMetrics(): ApiMetrics {
     help: 'Requests that have not been answered yet.',
     registers: [registry],
   });
+  const refreshQueues = queueMetrics(registry, depths);
   return {
     observe(req, res, next) {
       const record = requestRecord(res);
@@ -44,6 +47,7 @@ export function createApiMetrics(): ApiMetrics {
       next();
     },
     async expose() {
+      await refreshQueues();
       return { type: registry.contentType, content: await registry.metrics() };
     },
   };

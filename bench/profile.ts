@@ -8,13 +8,15 @@ import { count, flag, readOptions } from './options.ts';
 import { byKind, sampleServer } from './perf.ts';
 import type { Share } from './perf.ts';
 import type { ProducerConfig } from './producer-process.ts';
-import { BACKENDS } from './workload.ts';
+import { BACKENDS, openQueue, setWideLimits } from './workload.ts';
 import type { BackendName } from './workload.ts';
 
 const options = readOptions('profile', {
   jobs: count(150_000, 'jobs added one by one, and drained'),
   tenants: count(100, 'tenants'),
   processes: count(2, 'worker processes'),
+  limits: flag('every group has limits, which never hold it'),
+  keys: count(0, 'keys per tenant, one of which each job has; 0 for jobs without', 0),
   top: count(25, 'functions of each profile'),
   noPerf: flag('without the server, where perf is not to be had'),
   bare: flag('leave the machine out of the output'),
@@ -34,7 +36,8 @@ const QUEUE = 'bench';
 async function measure(bench: Bench, backend: BackendName): Promise<Record<'add' | 'drain', Phase>> {
   const { port } = bench;
   const shape = { backend, port, queue: QUEUE };
-  const workload = { jobs: options.jobs, tenants: options.tenants, order: 'round-robin' as const };
+  const { jobs, tenants, keys } = options;
+  const workload = { jobs, tenants, order: 'round-robin' as const, keys };
   const producer = new BenchProcess('./producer-process.ts', {
     ...shape,
     workload,
@@ -48,7 +51,9 @@ async function measure(bench: Bench, backend: BackendName): Promise<Record<'add'
     sleepMs: 0,
     trace: false,
   });
+  const queue = openQueue(QUEUE, backend, port);
   try {
+    if (options.limits && backend === 'fair') await setWideLimits(queue);
     await producer.call('warmUp');
     const add = await profiled(
       bench,
@@ -63,8 +68,7 @@ async function measure(bench: Bench, backend: BackendName): Promise<Record<'add'
     );
     return { add, drain: drained };
   } finally {
-    await producer.stop();
-    await drain.stop();
+    await Promise.all([producer.stop(), drain.stop(), queue.close()]);
   }
 }
 

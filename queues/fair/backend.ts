@@ -15,6 +15,8 @@ import type { GroupLimits } from './group-limits.ts';
 import type { ClosedGate, GateChange, GateState } from './gates.ts';
 import { assertFitForFlow, groupOf } from './group-options.ts';
 import { LeanBackend } from './lean-backend.ts';
+import { Repair, SETTLED_AT_ONCE } from './repairs.ts';
+import type { Repairs } from './repairs.ts';
 import { fairScripts } from './scripts.ts';
 
 /** Queue options as the Redis backend has them. */
@@ -42,14 +44,6 @@ export interface Explanation {
   /** Of the whole queue and of the job's task, while they are closed: see {@link GateState}. */
   queueGate?: ClosedGate;
   taskGate?: ClosedGate & { task: string };
-}
-
-/** What {@link FairQueueBackend.repairSlots} found: slots given back and taken, keys given back, groups parked wrongly. */
-export interface Repairs {
-  released: number;
-  adopted: number;
-  keys: number;
-  parked: number;
 }
 
 /** Jobs of a group in one queue; those `blocked` by their keys and `aside` for their tasks are part of `waiting`. */
@@ -86,9 +80,6 @@ const ROOM_LAPSES_MS = 30_000;
 /** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
-/** Groups per script when many are brought to where their limits want them: a quarter of a millisecond each time. */
-const SETTLED_AT_ONCE = 10;
-
 /** What `fail-waiting.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
 const NOT_TO_FAIL = -100;
 
@@ -99,6 +90,11 @@ const NOT_TO_FAIL = -100;
 export class FairQueueBackend extends LeanBackend {
   /** Slots that had to be mended so far; see {@link repairSlots}. */
   repairs = 0;
+  readonly #repair = new Repair(async (script, args) => {
+    const place = [this.toKey('fair:idx'), this.toKey('')];
+    const reply: unknown = await this.execCommand(await this.queue.client, script, [...place, ...args]);
+    return reply;
+  });
   readonly #rules: ScriptRules;
   /** Of each script; empty where none names a further one. */
   readonly #keyCounts: ReadonlyMap<string, number>;
@@ -177,7 +173,7 @@ export class FairQueueBackend extends LeanBackend {
     while ((await client.get(this.toKey('stalled-check'))) === 'more')
       stalled.push(...(await super.moveStalledJobsToWait(...args)));
     const { stalledInterval = 30_000 } = this.queue.opts as WorkerOptions;
-    const { released, adopted, keys, parked } = await this.#repair(Math.ceil(stalledInterval / 2));
+    const { released, adopted, keys, parked } = await this.#repair.due(Math.ceil(stalledInterval / 2));
     this.repairs += released + adopted + keys + parked;
     return stalled;
   }
@@ -300,31 +296,7 @@ export class FairQueueBackend extends LeanBackend {
    * @returns how many slots were given back and taken, keys given back, groups parked wrongly; all 0 unless something went wrong
    */
   repairSlots(): Promise<Repairs> {
-    return this.#repair(0);
-  }
-
-  /** `onceInMs`: does nothing when somebody did it less than so long ago. */
-  async #repair(onceInMs: number): Promise<Repairs> {
-    const client = await this.queue.client;
-    const place = [this.toKey('fair:idx'), this.toKey('')];
-    const [released = 0, adopted = 0, looked] = (await this.execCommand(client, 'repairSlots', [
-      ...place,
-      onceInMs,
-    ])) as number[];
-    const found = { released, adopted, keys: 0, parked: 0 };
-    if (!looked) return found;
-    const mend = async (script: string, atOnce: number, ...more: number[]): Promise<number> => {
-      let [cursor, sum] = ['0', 0];
-      do {
-        const args = [...place, cursor, atOnce, ...more];
-        const [next, mended] = (await this.execCommand(client, script, args)) as [string, number];
-        [cursor, sum] = [next, sum + mended];
-      } while (cursor !== '0');
-      return sum;
-    };
-    found.keys = await mend('repairKeys', LOOKED_AT_ONCE);
-    if (looked > 1) found.parked = await mend('repairPark', SETTLED_AT_ONCE, onceInMs);
-    return found;
+    return this.#repair.all();
   }
 
   /**

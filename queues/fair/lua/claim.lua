@@ -9,6 +9,15 @@
   5 for the claim. `worker` is its name or ''.
 ]]
 local fields -- of the job, as the pick has read them
+local claimed = {} -- ids that are still to go to the active list
+
+-- Writes what a series of claims has left for its end.
+local function commitClaims(base)
+  if claimed[1] then
+    native('LPUSH', base .. 'active', unpack(claimed))
+    claimed = {}
+  end
+end
 
 local function readJob(jobKey)
   local options, doomed, name
@@ -32,7 +41,11 @@ local function claimNext(base, timestamp, worker, token, lockDuration, gated)
     return nil
   end
   local jobKey = base .. jobId
-  native('LPUSH', base .. 'active', jobId)
+  claimed[#claimed + 1] = jobId
+  -- The gates count what is active.
+  if gated then
+    commitClaims(base)
+  end
   if token ~= '0' then
     native('SET', jobKey .. ':lock', token, 'PX', lockDuration)
   end

@@ -31,15 +31,27 @@ if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
 end
 
--- Ends one job; returns a code when it can not.
-local function finish(jobId, returnValue, token, keep)
-  local jobKey = base .. jobId
-  local job = native('HMGET', jobKey, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
-  if not job[1] or job[2] or job[3] or job[4] then
-    return -201
+-- Jobs go by the place of their id in ARGV: a table for each would cost more than what several of them share.
+local found, replies = {}, {} -- what the hash of each has, see readJobs(); what is answered: 0, a code, or a next job
+local ATM, SLOT, FK, CXL, GATE = 5, 6, 7, 8, 9
+
+-- Reads the hashes of all jobs; returns their locks and what those are. The lean finish is not for one that is named twice.
+local function readJobs()
+  local locks, named = {}, {}
+  for i = 4, #ARGV, 5 do
+    local jobId = ARGV[i]
+    local key = base .. jobId
+    local job = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
+    if not job[1] or job[2] or job[3] or job[4] or named[jobId] then
+      replies[i] = -201
+    end
+    found[i], named[jobId], locks[#locks + 1] = job, true, key .. ':lock'
   end
-  local lockKey = jobKey .. ':lock'
-  local holder = native('GET', lockKey)
+  return locks, native('MGET', unpack(locks))
+end
+
+-- Takes a job off the active list; returns a code when it can not end.
+local function leave(jobId, token, lock, holder)
   if holder ~= token then
     return holder and -6 or -2
   end
@@ -47,38 +59,78 @@ local function finish(jobId, returnValue, token, keep)
     native('HDEL', base .. 'meta', 'fair:stalled')
   end
   if native('LREM', activeKey, '-1', jobId) < 1 then
-    native('DEL', lockKey)
+    native('DEL', lock)
     return -3
   end
-  if job[6] then
-    limits().release(base, jobId, job[6])
+end
+
+-- Gives back the keys of several jobs, as keys().releaseKey does, which costs more to build than this.
+local function releaseKeys(jobs)
+  local ids = {}
+  for n = 1, #jobs do
+    ids[n] = ARGV[jobs[n]]
   end
-  if job[9] then
-    gates().release(base, jobId, job[9])
-  end
-  -- As keys().releaseKey, which costs more to build than this.
-  if job[7] and native('HDEL', base .. 'fair:kj', jobId) == 1 then
-    native('SREM', base .. 'fair:kh::' .. job[7], jobId)
-    if job[8] then
-      native('ZREM', base .. 'fair:cancels', jobId)
+  local were, someWait = takeFields(base .. 'fair:kj', ids), native('EXISTS', base .. 'fair:bk') == 1
+  for n = 1, #jobs do
+    local job = found[jobs[n]]
+    if were[n] then
+      native('SREM', base .. 'fair:kh::' .. job[FK], ids[n])
+      if job[CXL] then
+        native('ZREM', base .. 'fair:cancels', ids[n])
+      end
+      if someWait and native('EXISTS', base .. 'fair:kw::' .. job[FK]) == 1 then
+        keys().admitNext(base, job[FK])
+      end
     end
-    if native('EXISTS', base .. 'fair:kw::' .. job[7]) == 1 then
-      keys().admitNext(base, job[7])
+  end
+end
+
+-- Gives back what the jobs that end have held of limits.
+local function release(jobs)
+  local ids, slots, keyed = {}, {}, {}
+  for n = 1, #jobs do
+    local i = jobs[n]
+    local job = found[i]
+    if job[SLOT] then
+      ids[#ids + 1], slots[#slots + 1] = ARGV[i], job[SLOT]
+    end
+    if job[GATE] then
+      gates().release(base, ARGV[i], job[GATE])
+    end
+    if job[FK] then
+      keyed[#keyed + 1] = i
     end
   end
-  if keep == '0' then
-    native('DEL', lockKey, jobKey, jobKey .. ':logs')
-  else
-    native('DEL', lockKey)
-    if job[6] or job[7] or job[9] then
-      native('HDEL', jobKey, 'slot', 'fk', 'cxl', 'gate')
-    end
-    native('HSET', jobKey, 'returnvalue', returnValue, 'finishedOn', timestamp,
-      'atm', string.format('%d', (job[5] or 0) + 1))
-    native('ZADD', base .. 'completed', timestamp, jobId)
+  if ids[1] then
+    limits().releaseAll(base, ids, slots)
   end
-  native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId, 'returnvalue', returnValue,
-    'prev', 'active')
+  if keyed[1] then
+    releaseKeys(keyed)
+  end
+end
+
+-- Removes the jobs that are not kept, and all their locks, and tells of them.
+local function record(jobs)
+  local gone = {}
+  for n = 1, #jobs do
+    local i = jobs[n]
+    local job, jobId, returnValue = found[i], ARGV[i], ARGV[i + 1]
+    local key = base .. jobId
+    gone[#gone + 1] = key .. ':lock'
+    if ARGV[i + 3] == '0' then
+      gone[#gone + 1], gone[#gone + 2] = key, key .. ':logs'
+    else
+      if job[SLOT] or job[FK] or job[GATE] then
+        native('HDEL', key, 'slot', 'fk', 'cxl', 'gate')
+      end
+      native('HSET', key, 'returnvalue', returnValue, 'finishedOn', timestamp,
+        'atm', string.format('%d', (job[ATM] or 0) + 1))
+      native('ZADD', base .. 'completed', timestamp, jobId)
+    end
+    native('XADD', eventsKey, 'MAXLEN', '~', meta[4], '*', 'event', 'completed', 'jobId', jobId,
+      'returnvalue', returnValue, 'prev', 'active')
+  end
+  native('DEL', unpack(gone))
 end
 
 local more -- whether others may run now
@@ -103,16 +155,21 @@ local function nothing()
   return due and { 0, 0, 0, due } or 0
 end
 
-local replies, fetching, leaving = {}, 0, 0
+local locks, holders = readJobs()
+local ended, fetching = {}, 0
 for i = 4, #ARGV, 5 do
-  local code = finish(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
-  replies[#replies + 1] = code or 0
-  if not code and ARGV[i + 4] == '1' then
-    fetching = fetching + 1
-  elseif not code then
-    leaving = leaving + 1
+  local n = (i + 1) / 5
+  replies[i] = replies[i] or leave(ARGV[i], ARGV[i + 2], locks[n], holders[n])
+  if not replies[i] then
+    ended[#ended + 1] = i
+    fetching = fetching + (ARGV[i + 4] == '1' and 1 or 0)
   end
 end
+if ended[1] then
+  release(ended)
+  record(ended)
+end
+local leaving = #ended - fetching
 local ending = leaving -- with those that find nothing
 if fetching > 0 then
   if meta[5] and not meta[1] and times().isDue(meta[5]) then
@@ -120,14 +177,16 @@ if fetching > 0 then
   end
   ahead = fetching
   local none = meta[1] and { 0, 0, 0, 0 }
-  for n = 1, #replies do
-    if replies[n] == 0 and ARGV[n * 5 + 3] == '1' then
-      local next = not none and fetch(ARGV[n * 5 + 1])
+  for n = 1, #ended do
+    local i = ended[n]
+    if ARGV[i + 4] == '1' then
+      local next = not none and fetch(ARGV[i + 2])
       none = none or not next and nothing()
-      replies[n] = next or none
-      ending = ending + (replies[n] == 0 and 1 or 0)
+      replies[i] = next or none
+      ending = ending + (replies[i] == 0 and 1 or 0)
     end
   end
+  commitClaims(base)
   -- Whoever takes the marker claims and sets it again. Only one that dies in between leaves none while work waits,
   -- so once in a while is enough here.
   if more and remind then
@@ -142,4 +201,8 @@ end
 if ending > 0 and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 and native('EXISTS', activeKey) == 0 then
   native('XADD', eventsKey, '*', 'event', 'drained')
 end
-return replies
+local all = {}
+for i = 4, #ARGV, 5 do
+  all[#all + 1] = replies[i] or 0
+end
+return all

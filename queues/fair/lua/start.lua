@@ -28,6 +28,7 @@ if meta[2] or meta[6] or meta[7] then
 end
 if gated ~= false then
   next, more = claimNext(base, timestamp, ARGV[2], ARGV[3], ARGV[4], gated)
+  commitClaims(base)
 end
 if more then
   native('ZADD', base .. 'marker', '0', '0')

@@ -1,6 +1,6 @@
 /** What happens to active jobs other than their end, as workers, a crash or a lost key do it; one way for all walks. */
 import type { Job, Worker } from 'bullmq';
-import type { Repairs } from '../../../queues/fair/backend.ts';
+import type { Repairs } from '../../../queues/fair/repairs.ts';
 import type { Lab } from './bullmq-lab.ts';
 
 export const HOUR_MS = 3_600_000;

@@ -60,6 +60,19 @@ local function isPlain(score)
   return score >= PLAIN_FROM and score < PLAIN_TO
 end
 
+-- Jobs that got a slot and their groups, which pick.lua is still to write to `slots`.
+local slotted = {}
+
+-- Takes fields off a hash; returns for each in turn whether it was there. One call for one field, two for more.
+local function takeFields(key, fields)
+  if #fields == 1 then
+    return { native('HDEL', key, fields[1]) == 1 }
+  end
+  local were = native('HMGET', key, unpack(fields))
+  native('HDEL', key, unpack(fields))
+  return were
+end
+
 -- Set once in a while, by the counts of jobs that were taken, for what is to be done once in a while.
 local remind = false
 

@@ -151,21 +151,32 @@ local function takeBlocked(base, jobId)
   return true
 end
 
--- Holders that are neither waiting, active nor delayed any more lose their keys. Looks at about `count` entries from
--- `cursor` on; returns the next cursor, '0' at the end, and how many there were.
-local function repairKeys(base, cursor, count)
+-- Holders that are neither waiting, active nor delayed any more lose their keys. Looks at about `count` entries of `kj`, or
+-- at the holders of about as many names in `bk`, from `cursor` on; returns the next cursor, '0' at the end, and how many
+-- there were.
+local function repairKeys(base, cursor, count, place)
   local repaired, active = 0, {}
   for _, jobId in ipairs(native('LRANGE', base .. 'active', '0', '-1')) do
     active[jobId] = true
   end
-  local reply = native('HSCAN', base .. 'fair:kj', cursor, 'COUNT', count)
-  for i = 1, #reply[2], 2 do
-    local jobId = reply[2][i]
-    local role, name = string.match(reply[2][i + 1], OF_ENTRY)
-    if role == 'h' and not active[jobId] and not native('ZSCORE', base .. QUEUE .. groupOfName(name), jobId)
+  local function mend(jobId, name)
+    if not active[jobId] and not native('ZSCORE', base .. QUEUE .. groupOfName(name), jobId)
       and not native('ZSCORE', base .. 'delayed', jobId) and native('HEXISTS', base .. 'fair:aj', jobId) == 0 then
       releaseKey(base, jobId)
       repaired = repaired + 1
+    end
+  end
+  local reply = native(place == 'bk' and 'ZSCAN' or 'HSCAN', base .. 'fair:' .. place, cursor, 'COUNT', count)
+  for i = 1, #reply[2], 2 do
+    if place == 'bk' then
+      for _, jobId in ipairs(native('SMEMBERS', base .. 'fair:kh::' .. reply[2][i])) do
+        mend(jobId, reply[2][i])
+      end
+    else
+      local role, name = string.match(reply[2][i + 1], OF_ENTRY)
+      if role == 'h' then
+        mend(reply[2][i], name)
+      end
     end
   end
   return { reply[1], repaired }

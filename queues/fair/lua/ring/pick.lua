@@ -22,6 +22,10 @@ local function commit(base)
     remind = native('HINCRBY', base .. 'fair:n', 'o', plain) % 16 < plain or remind
     plain = 0
   end
+  if slotted[1] then
+    native('HSET', string.match(base, OF_QUEUE) .. ':fair:slots', unpack(slotted))
+    slotted = {}
+  end
 end
 
 -- The lowest member and its tag, which are taken off `front`.
@@ -65,8 +69,7 @@ local function pickOne(base, read, gated)
     local activation, weight, flags, start, group = string.match(member, OF_MEMBER)
     local use, due
     if flags > '1' then
-      use = limits().useOf(base, group)
-      due = limits().dueOf(use)
+      use, due = limits().look(base, group, front, at)
     end
     local q = base .. QUEUE .. group
     local head = not due and native('ZPOPMIN', q)

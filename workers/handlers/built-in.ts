@@ -1,3 +1,4 @@
+import type { Tracing } from '../../src/shared/tracing.ts';
 import { echoHandler } from './echo.ts';
 import { failHandler } from './fail.ts';
 import { createAgent } from './http/guarded-agent.ts';
@@ -13,15 +14,18 @@ export interface BuiltInHandlers {
 }
 
 /** The handlers of all built-in tasks, with what they need to live. */
-export function openBuiltInHandlers(options: { allowPrivateTargets: boolean }): BuiltInHandlers {
+export function openBuiltInHandlers(options: {
+  allowPrivateTargets: boolean;
+  tracing: Tracing | null;
+}): BuiltInHandlers {
   const agent = createAgent(options);
-  const { allowPrivateTargets } = options;
+  const { allowPrivateTargets, tracing } = options;
   return {
     registry: createHandlerRegistry([
       echoHandler,
       sleepHandler,
       failHandler,
-      httpRequestHandler({ agent, allowPrivateTargets }),
+      httpRequestHandler({ agent, allowPrivateTargets, tracing }),
     ]),
     close: () => agent.destroy(),
   };

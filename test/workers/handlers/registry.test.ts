@@ -19,7 +19,7 @@ test('two handlers for one task are a mistake', () => {
 });
 
 test('every built-in task has a handler, and no handler is without a task', async () => {
-  const handlers = openBuiltInHandlers({ allowPrivateTargets: false });
+  const handlers = openBuiltInHandlers({ allowPrivateTargets: false, tracing: null });
   expect([...handlers.registry.keys()].sort()).toEqual([...taskRegistry.keys()].sort());
   await handlers.close();
 });

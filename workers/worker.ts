@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Engine } from '../queues/engine.ts';
 import { StreamWriter } from '../queues/streams/writer.ts';
-import { connectWorker } from '../queues/topology/connections.ts';
+import { connectWorker, isOpen } from '../queues/topology/connections.ts';
 import type { RedisConnection } from '../queues/topology/connections.ts';
 import type { Logger } from '../src/shared/logger.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
@@ -117,6 +117,12 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     active: () => executor.running,
     budget: () => settings.concurrency,
     slotRepairs: () => sources.reduce((sum, source) => sum + source.backend.repairs, 0),
+    connections: () => ({
+      jobs: isOpen(commands),
+      doorbell: doorbells.isOpen,
+      subscriber: isOpen(subscriber),
+      ...engine.connections(),
+    }),
   };
 
   locks.start();

@@ -17,6 +17,8 @@ export type DepthState = 'waiting' | (typeof STATES)[number];
 
 /** Any tenant may name a queue, and whoever watches must not drown in them. */
 const MAX_QUEUES = 50;
+/** Queues times shards: each costs Redis some 20 to 60 calls. */
+const MAX_LOOKS = 400;
 
 /** Looks into the queues of all shards, for those who watch the whole. */
 export class QueueDepths {
@@ -28,13 +30,14 @@ export class QueueDepths {
     this.#presence = presence;
   }
 
-  /** At most 50 queues: those with workers, then others by name. The cost does not depend on how much they hold. */
+  /** At most 50 queues, fewer over many shards: those with workers, then others by name. The cost does not depend on how much they hold. */
   async read(): Promise<QueueDepth[]> {
     const [names, ...served] = await Promise.all([
       this.#topology.queueNames(),
       ...this.#shards().map((shard) => this.#presence.queues(shard)),
     ]);
-    const queues = [...new Set([...served.flatMap((some) => [...some]), ...names])].slice(0, MAX_QUEUES);
+    const most = Math.max(1, Math.min(MAX_QUEUES, Math.floor(MAX_LOOKS / this.#topology.shards)));
+    const queues = [...new Set([...served.flatMap((some) => [...some]), ...names])].slice(0, most);
     return Promise.all(queues.map((queue) => this.#depth(queue)));
   }
 

@@ -52,7 +52,7 @@ export function createApp({
   app.set('query parser', false);
   app.set('trust proxy', settings.access.proxies);
 
-  const metrics = createApiMetrics(engine.depths);
+  const metrics = createApiMetrics(engine);
   const authenticate = callersOf(engine, settings);
   const audit = auditor(engine.audit, logger);
 

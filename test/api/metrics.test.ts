@@ -56,6 +56,7 @@ test('the numbers are those of the work that was done', async () => {
   expect(oldest).toBeGreaterThan(0);
   expect(oldest).toBeLessThan(60);
   expect(valueOf(before, 'waggle_redis_up')).toBe(1);
+  expect(valueOf(before, 'waggle_redis_connected', { connection: 'commands' })).toBe(1);
   const requests = (status: string) =>
     valueOf(before, 'waggle_http_request_duration_seconds_count', {
       route: '/v1/jobs',
@@ -77,9 +78,32 @@ test('the numbers are those of the work that was done', async () => {
   expect(valueOf(own, 'waggle_worker_job_wait_seconds_count', { queue: 'default' })).toBe(5);
   expect(valueOf(own, 'waggle_worker_claims_total', { result: 'job' })).toBe(5);
   expect(valueOf(own, 'waggle_worker_claims_total', { result: 'empty' })).toBeGreaterThan(0);
+  expect(valueOf(own, 'waggle_worker_wake_ups_total', { by: 'start' })).toBe(4);
+  for (const connection of ['jobs', 'doorbell', 'subscriber', 'commands'])
+    expect(valueOf(own, 'waggle_redis_connected', { connection })).toBe(1);
   expect(valueOf(own, 'waggle_worker_slots_repaired_total')).toBe(0);
   expect(valueOf(own, 'waggle_worker_jobs_recovered_total')).toBe(0);
   expect(valueOf(own, 'nodejs_eventloop_lag_seconds')).toBeGreaterThanOrEqual(0);
+});
+
+test('a worker that is woken says by what, and whether there was anything to do', async () => {
+  const port = await freePort();
+  const redis = await freshRedisUrl();
+  const [lone, own] = [await startApi(redis), startWorker(redis, { WORKER_PORT: String(port) })];
+  try {
+    await own.logged('worker is running');
+    const wakeUps = async (by: string, result: string): Promise<number> =>
+      valueOf(await scrape(port), 'waggle_worker_wake_ups_total', { by, result }) ?? 0;
+    await eventually('all shards are idle', async () => (await wakeUps('start', 'empty')) === 4);
+    const rung = await wakeUps('ring', 'job');
+    const headers = { 'X-Tenant-Id': 'acme', Prefer: 'wait=60' };
+    await lone.admin('POST', '/v1/jobs', { headers, body: { task: 'echo' } });
+    expect(await wakeUps('ring', 'job')).toBe(rung + 1);
+    // Nobody rings: the worker looks by itself now and then.
+    await eventually('it has looked in vain', async () => (await wakeUps('poll', 'empty')) > 0);
+  } finally {
+    await Promise.all([lone.stop(), own.stop()]);
+  }
 });
 
 test('any number of queues makes a bounded number of series, and those with workers are among them', async () => {
@@ -103,6 +127,7 @@ test('while Redis is away the rest is still there', async () => {
   await eventually('Redis is missed', async () => valueOf(await scrape(lone.port), 'waggle_redis_up') === 0);
   const samples = await scrape(lone.port);
   expect(valueOf(samples, 'waggle_queue_jobs')).toBeUndefined();
+  expect(valueOf(samples, 'waggle_redis_connected', { connection: 'commands' })).toBe(0);
   expect(valueOf(samples, 'process_cpu_seconds_total')).toBeGreaterThan(0);
   await lone.stop();
 });

@@ -53,13 +53,15 @@ export function valueOf(
 
 function parseLine(line: string): Sample {
   const [, name = '', labels = '', value = ''] = LINE.exec(line) ?? [];
-  if (name === '' || Number.isNaN(Number(value.replace('Inf', 'Infinity'))))
+  const number = Number(value.replace('Inf', 'Infinity'));
+  // A mean of nothing is no number, in any spelling.
+  if (name === '' || (Number.isNaN(number) && !/^nan$/i.test(value)))
     throw new Error(`not a sample: ${line}`);
   const pairs = [...labels.matchAll(LABEL)];
   if (pairs.map(([pair]) => pair).join('') !== labels) throw new Error(`not labels: ${line}`);
   return {
     name,
     labels: Object.fromEntries(pairs.map(([, key = '', text = '']) => [key, text])),
-    value: Number(value.replace('Inf', 'Infinity')),
+    value: number,
   };
 }

@@ -28,7 +28,7 @@ const PER_BATCH = 1000;
 const OPENED_AT_ONCE = 200;
 /** Connections of the API besides those of the clients. */
 const SPARE_FILES = 500;
-const STOP_MS = 5000;
+const STOP_MS = 15000;
 
 interface Client {
   /** How long after its job's end it heard of that, in ms, by the clocks of one machine; NaN when it did not hear. */
@@ -104,8 +104,8 @@ function follow(port: number, { tenant, id }: { tenant: string; id: string }): C
   const heard = async (): Promise<number> => {
     const response = await call(port, 'GET', `/v1/jobs/${id}/stream`, tenant);
     const last = (await text(response)).trim().split('\n').at(-1) ?? '';
-    const { event, data } = JSON.parse(last) as { event: string; data: { at: string } };
-    return event === 'result' ? Date.now() - Date.parse(data.at) : Number.NaN;
+    const told = JSON.parse(last) as { event: string; data: { at: string } };
+    return told.event === 'result' ? Date.now() - Date.parse(told.data.at) : Number.NaN;
   };
   return { heardAfterMs: heard() };
 }

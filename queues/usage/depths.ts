@@ -17,8 +17,11 @@ export type DepthState = 'waiting' | (typeof STATES)[number];
 
 /** Any tenant may name a queue, and whoever watches must not drown in them. */
 const MAX_QUEUES = 50;
-/** Queues times shards: each costs Redis some 20 to 60 calls. */
-const MAX_LOOKS = 400;
+/** Queues times shards: each costs Redis some 20 calls, and more where a look is given more groups. */
+const MAX_LOOKS = 200;
+/** The samples of all looks together, by which the longest wait is found (see `getLine`); one at least in each. */
+const SAMPLES = 64;
+const SAMPLE_AT_MOST = 8;
 
 /** Looks into the queues of all shards, for those who watch the whole. */
 export class QueueDepths {
@@ -38,11 +41,13 @@ export class QueueDepths {
     ]);
     const most = Math.max(1, Math.min(MAX_QUEUES, Math.floor(MAX_LOOKS / this.#topology.shards)));
     const queues = [...new Set([...served.flatMap((some) => [...some]), ...names])].slice(0, most);
-    return Promise.all(queues.map((queue) => this.#depth(queue)));
+    const share = Math.floor(SAMPLES / (queues.length * this.#topology.shards));
+    const sample = Math.max(1, Math.min(SAMPLE_AT_MOST, share));
+    return Promise.all(queues.map((queue) => this.#depth(queue, sample)));
   }
 
-  async #depth(queue: string): Promise<QueueDepth> {
-    const all = await Promise.all(this.#shards().map((shard) => this.#inShard(shard, queue)));
+  async #depth(queue: string, sample: number): Promise<QueueDepth> {
+    const all = await Promise.all(this.#shards().map((shard) => this.#inShard(shard, queue, sample)));
     const sum = (of: (depth: QueueDepth) => number): number =>
       all.reduce((total, depth) => total + of(depth), 0);
     const ages = all.flatMap(({ oldestMs }) => (oldestMs === null ? [] : [oldestMs]));
@@ -65,11 +70,11 @@ export class QueueDepths {
     return Array.from({ length: this.#topology.shards }, (_, shard) => shard);
   }
 
-  async #inShard(shard: number, queue: string): Promise<QueueDepth> {
+  async #inShard(shard: number, queue: string, sample: number): Promise<QueueDepth> {
     const opened = this.#topology.queue(shard, queue);
     const [counts, { oldestMs, ...tenants }] = await Promise.all([
       opened.getJobCounts('wait', 'prioritized', ...STATES),
-      opened.getBackend().getLine(),
+      opened.getBackend().getLine(sample),
     ]);
     const of = (state: string): number => counts[state] ?? 0;
     return {

@@ -2,8 +2,10 @@ import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import type { QueueDepth, QueueDepths } from '../../queues/usage/depths.ts';
 
-/** Whoever may read the metrics may do so as often as they like; Redis is asked this often at most. */
-const MAX_AGE_MS = 2000;
+/** Whoever may read the metrics may do so as often as they like; Redis is asked this seldom... */
+const LEAST_AGE_MS = 2000;
+/** ...and is at it for a twentieth of the time at most, however many queues there are. */
+const PAUSE_PER_READ = 20;
 
 /**
  * What the queues hold, as every API process sees it: of several processes, take the maximum and not the sum. While Redis
@@ -49,13 +51,17 @@ export function queueMetrics(registry: Registry, depths: Pick<QueueDepths, 'read
       up.set(0);
     }
   };
-  let readAt = -Infinity;
+  let dueAt = -Infinity;
   let reading = Promise.resolve();
+  const read = async (): Promise<void> => {
+    const startedAt = performance.now();
+    dueAt = Infinity;
+    await refresh();
+    const tookMs = performance.now() - startedAt;
+    dueAt = startedAt + Math.max(LEAST_AGE_MS, tookMs * PAUSE_PER_READ);
+  };
   return () => {
-    if (performance.now() - readAt >= MAX_AGE_MS) {
-      readAt = performance.now();
-      reading = refresh();
-    }
+    if (performance.now() >= dueAt) reading = read();
     return reading;
   };
 }

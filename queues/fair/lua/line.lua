@@ -1,15 +1,15 @@
 --[[
   line: who waits in a queue, at a glance.
 
-  KEYS[1] <base>fair:ring   KEYS[2] <base>fair:park   ARGV[1] <base>
+  KEYS[1] <base>fair:ring   KEYS[2] <base>fair:park   ARGV[1] <base>   ARGV[2] sample, from 1
   Returns { groups whose next job may run, groups that are held back (each task that holds jobs counts once more for a
-  group), age in ms of the oldest among the next jobs of 24 groups, -1 when there is none }. A job's age counts from when it
-  was due. The groups are those served next, those with the highest tags, which are behind by the most, and those of `park` that
-  are due first: where there are more, the age is a lower bound.
-  Nothing is written. Cost: at most 54 calls, whatever the number of jobs and groups.
+  group), age in ms of the oldest among the next jobs of some groups, -1 when there is none }. A job's age counts from
+  when it was due. The groups are those served next, those with the highest tags, which are behind by the most, and those
+  of `park` that are due first, of each as many as the sample says: where there are more, the age is a lower bound.
+  Nothing is written. Cost: at most 6 calls and 6 for each of the sample, whatever the number of jobs and groups.
 ]]
 local base = ARGV[1]
-local EACH = 8
+local EACH = tonumber(ARGV[2])
 local LAST = tostring(EACH - 1)
 local time = native('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

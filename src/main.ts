@@ -6,7 +6,7 @@ import { createLogger } from './shared/logger.ts';
 import type { Logger } from './shared/logger.ts';
 import { apiSettings, SettingsError } from './shared/settings.ts';
 import type { ApiSettings } from './shared/settings.ts';
-import { openTracing } from './shared/tracing.ts';
+import { openTracing } from './shared/open-tracing.ts';
 
 /** How long requests that were running when the drain began may take to finish. */
 const DRAIN_MS = 10_000;

@@ -7,7 +7,7 @@ import { createLogger } from '../src/shared/logger.ts';
 import type { Logger } from '../src/shared/logger.ts';
 import { SettingsError, workerSettings } from '../src/shared/settings.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
-import { openTracing } from '../src/shared/tracing.ts';
+import { openTracing } from '../src/shared/open-tracing.ts';
 import { openBuiltInHandlers } from './handlers/built-in.ts';
 import { WorkerMetrics } from './health/metrics.ts';
 import { startHealthServer } from './health/server.ts';

@@ -1,6 +1,6 @@
 /**
- * Traces as OpenTelemetry has them. This file knows the shape alone; the SDK is loaded by {@link openTracing}, and only
- * there, so a process that does not trace neither loads nor calls any of it.
+ * Traces as OpenTelemetry has them. This file knows the shape alone; the SDK is loaded by `openTracing`, and only there,
+ * so a process that does not trace neither loads nor calls any of it.
  */
 
 export type SpanKind = 'server' | 'consumer' | 'client';
@@ -50,21 +50,4 @@ export function parseTraceparent(text: string): TraceContext | null {
 export function traceFields(traceparent: string | undefined): { trace_id?: string; span_id?: string } {
   const known = traceparent === undefined ? null : parseTraceparent(traceparent);
   return known === null ? {} : { trace_id: known.traceId, span_id: known.spanId };
-}
-
-/**
- * Loads the SDK and sends spans by OTLP over HTTP to where the `OTEL_…` variables say, which the SDK reads by itself.
- * @param service the name of the service unless they give another
- * @throws Error when the optional packages are not installed
- */
-export async function openTracing(service: string): Promise<Tracing> {
-  try {
-    const { createTracing } = await import('./otel.ts');
-    return createTracing(service);
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-    throw new Error('Tracing is on, but the optional packages @opentelemetry/* are not installed', {
-      cause: error,
-    });
-  }
 }

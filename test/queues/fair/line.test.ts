@@ -1,5 +1,7 @@
 import { expect, test } from '@jest/globals';
 import type { JobsOptions } from 'bullmq';
+import { Redis } from 'ioredis';
+import { startEmbeddedRedis } from '../../../src/demo/embedded-redis.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
 
@@ -40,7 +42,7 @@ test('tenants that may run and those that are held are told apart, and the wait 
   });
 });
 
-test('among many tenants, one that is behind is found, and the line costs no more', async () => {
+test('among many tenants, one that is behind is found', async () => {
   await inLab('fair', async (lab) => {
     const [queue, backend] = [lab.queue(), lab.backend(lab.queue())];
     // Its second job stands behind all others, for its first one was dear.
@@ -59,4 +61,40 @@ test('among many tenants, one that is behind is found, and the line costs no mor
     expect(line.runnable).toBe(501);
     expect(line.oldestMs).toBeGreaterThanOrEqual(DAY_MS);
   });
+});
+
+test('a look costs the same with 50 and with 5,000 tenants', async () => {
+  const server = await startEmbeddedRedis();
+  const redis = new Redis(server.url);
+  const calls = async (): Promise<number> => {
+    const stats = await redis.info('commandstats');
+    const counts = [...stats.matchAll(/cmdstat_(?!info|config|client)[^:]*:calls=(\d+)/g)];
+    return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+  };
+  const cost = (tenants: number): Promise<number> =>
+    inLab(
+      'fair',
+      async (lab) => {
+        await fill(
+          lab,
+          Array.from({ length: tenants }, (_, number) => `g${number}`),
+        );
+        const backend = lab.backend(lab.queue());
+        // Loads the script.
+        await backend.getLine();
+        const before = await calls();
+        expect(await backend.getLine()).toMatchObject({ runnable: tenants });
+        return (await calls()) - before;
+      },
+      server.url,
+    );
+  try {
+    const few = await cost(50);
+    expect(few).toBeGreaterThan(30);
+    expect(few).toBeLessThan(60);
+    expect(await cost(5000)).toBe(few);
+  } finally {
+    redis.disconnect();
+    await server.stop();
+  }
 });

@@ -79,6 +79,19 @@ module.exports = {
     },
     { name: 'every-import-resolves', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
+      name: 'tracing-is-loaded-when-it-is-on',
+      severity: 'error',
+      comment: 'The packages are optional, and who does not trace does not pay for them.',
+      from: { path: '^(src|queues|workers)/', pathNot: '^src/shared/otel\\.ts$' },
+      to: { path: 'node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'tracing-is-imported-dynamically',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/shared/otel\\.ts$', dynamic: false },
+    },
+    {
       name: 'file-names-say-something',
       severity: 'error',
       from: {},

@@ -22,6 +22,8 @@ const moderate = [
   'shards',
   'idle',
   'usage',
+  'scrape --jobs 1,10000',
+  'waiters --clients 2000 --streams 200',
 ];
 
 const full = [
@@ -40,6 +42,8 @@ const full = [
   'shards --jobs 20000',
   'idle',
   'usage',
+  'scrape',
+  'waiters',
 ];
 
 /** @returns what the program printed. @throws Error when it failed */

@@ -46,6 +46,7 @@ serve({
         concurrency,
         allowPrivateTargets: false,
         logLevel: 'fatal',
+        tracing: false,
         workerShards: Array.from({ length: shards }, (_, shard) => shard),
         port: 0,
         drainMs: 0,

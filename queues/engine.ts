@@ -35,9 +35,10 @@ import { JobLogs } from './streams/log.ts';
 import { JobStreams } from './streams/service.ts';
 import { Watches } from './streams/watches.ts';
 import { UsageBook } from './usage/book.ts';
+import { QueueDepths } from './usage/depths.ts';
 import { UsageService } from './usage/service.ts';
 import type { UsageReader } from './usage/service.ts';
-import { connectProducer, connectReader } from './topology/connections.ts';
+import { connectProducer, connectReader, isOpen } from './topology/connections.ts';
 import type { RedisConnection } from './topology/connections.ts';
 import { guardRedis } from './topology/guard.ts';
 import { Keys } from './topology/keys.ts';
@@ -73,7 +74,10 @@ export interface Engine {
   readonly streams: JobStreams;
   readonly usage: UsageReader;
   readonly usageBook: UsageBook;
+  readonly depths: QueueDepths;
   readonly topology: Topology;
+  /** The connections that are in use, by what for, and whether each is open. */
+  connections(): Record<string, boolean>;
   /** Resolves when Redis answers. @throws WaggleError redis_unavailable */
   ping(): Promise<void>;
   /** Ends every waiter, then the queues, then the connections. May be called more than once. */
@@ -150,7 +154,9 @@ function assemble(options: EngineOptions, redis: RedisConnection, keys: Keys): E
     streams: new JobStreams({ topology, reader, watches, logs: new JobLogs(topology) }),
     usage: new UsageService(topology, tenants, usageBook),
     usageBook,
+    depths: new QueueDepths(topology, presence),
     topology,
+    connections: () => ({ commands: isOpen(redis), ...events.connections() }),
     ping: () => withRedis(async () => void (await redis.ping())),
     close: () => (closing ??= closeAll(waiters, events, topology, redis)),
   };

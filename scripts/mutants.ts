@@ -199,8 +199,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/fail-cancelled.lua',
-    from: 'if not due or due > time[1] * 1000 + time[2] / 1000 then',
-    to: 'if true then',
+    from: 'if not due or not isOver and',
+    to: 'if true or',
     tests: 'test/workers/keys',
   },
   {
@@ -472,7 +472,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'workers/runtime/outcome.ts',
-    from: "return { kind: 'fail', failure: SUPERSEDED };",
+    from: "return { kind: 'fail', failure: { code: CANCELLED, message: abortMessage(signal), retryable: false } };",
     to: 'break;',
     tests: 'test/workers/keys',
   },

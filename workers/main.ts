@@ -7,6 +7,7 @@ import { createLogger } from '../src/shared/logger.ts';
 import type { Logger } from '../src/shared/logger.ts';
 import { SettingsError, workerSettings } from '../src/shared/settings.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
+import { openTracing } from '../src/shared/open-tracing.ts';
 import { openBuiltInHandlers } from './handlers/built-in.ts';
 import { WorkerMetrics } from './health/metrics.ts';
 import { startHealthServer } from './health/server.ts';
@@ -14,7 +15,8 @@ import { settlesWithin } from './runtime/deadline.ts';
 import { startWorker } from './worker.ts';
 import type { RunningWorker } from './worker.ts';
 
-const CLOSE_MS = 2000;
+/** Longer than the last spans may take to be sent. */
+const CLOSE_MS = 4000;
 
 /** Runs until a signal ends it. @returns the exit code */
 async function main(): Promise<number> {
@@ -44,14 +46,18 @@ async function run(settings: WorkerSettings, logger: Logger, ending: AbortSignal
     await health?.close();
     return 0;
   }
-  const handlers = openBuiltInHandlers({ ...settings, bulk: engine.bulk });
-  worker = startWorker({ settings, engine, handlers: handlers.registry, metrics, logger });
+  const tracing = settings.tracing ? await openTracing('waggle-worker') : null;
+  const handlers = openBuiltInHandlers({ ...settings, bulk: engine.bulk, tracing });
+  worker = startWorker({ settings, engine, handlers: handlers.registry, metrics, logger, tracing });
   const { queues, workerShards, concurrency } = settings;
   logger.info({ queues, shards: workerShards, concurrency, healthPort: health?.port }, 'worker is running');
 
   await aborted(ending);
   await worker.drain();
-  await settlesWithin(Promise.all([handlers.close(), engine.close(), health?.close()]), CLOSE_MS);
+  await settlesWithin(
+    Promise.all([handlers.close(), engine.close(), health?.close(), tracing?.close()]),
+    CLOSE_MS,
+  );
   return 0;
 }
 

@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Engine } from '../queues/engine.ts';
 import { StreamWriter } from '../queues/streams/writer.ts';
-import { connectWorker } from '../queues/topology/connections.ts';
+import { connectWorker, isOpen } from '../queues/topology/connections.ts';
 import type { RedisConnection } from '../queues/topology/connections.ts';
 import type { Logger } from '../src/shared/logger.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
+import type { Tracing } from '../src/shared/tracing.ts';
 import type { HandlerRegistry } from './handlers/registry.ts';
 import type { WorkerMetrics } from './health/metrics.ts';
 import { CancelListener } from './runtime/cancel-listener.ts';
@@ -28,6 +29,8 @@ export interface StartWorkerOptions {
   handlers: HandlerRegistry;
   metrics: WorkerMetrics;
   logger: Logger;
+  /** Null, or not given = nothing is traced. */
+  tracing?: Tracing | null;
 }
 
 export interface RunningWorker {
@@ -48,7 +51,7 @@ const POLL_MS = 5000;
 
 /** Starts to run jobs. The engine stays the caller's. */
 export function startWorker(options: StartWorkerOptions): RunningWorker {
-  const { settings, engine, handlers, metrics, logger } = options;
+  const { settings, engine, handlers, metrics, logger, tracing = null } = options;
   const commands = connectWorker(settings.redisUrl, logger);
   // A source that had to open the connection itself would stay broken if the first attempt failed.
   commands.connect().catch(() => undefined);
@@ -64,6 +67,7 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     consequences,
     observer: new RunObserver({ metrics, usage, logger }),
     writer: new StreamWriter(commands, engine.topology.keys),
+    tracing,
     logger,
     graceMs: GRACE_MS,
     resultBytes: settings.resultBytes,
@@ -113,6 +117,12 @@ export function startWorker(options: StartWorkerOptions): RunningWorker {
     active: () => executor.running,
     budget: () => settings.concurrency,
     slotRepairs: () => sources.reduce((sum, source) => sum + source.backend.repairs, 0),
+    connections: () => ({
+      jobs: isOpen(commands),
+      doorbell: doorbells.isOpen,
+      subscriber: isOpen(subscriber),
+      ...engine.connections(),
+    }),
   };
 
   locks.start();

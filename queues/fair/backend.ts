@@ -54,6 +54,16 @@ export interface GroupCounts {
   active: number;
 }
 
+/** Who waits in a queue. */
+export interface Line {
+  /** Groups whose next job may run. */
+  runnable: number;
+  /** Groups that are held back by limits. */
+  held: number;
+  /** How long the longest waiting among the groups' next jobs has been due, in ms; null when none waits. */
+  oldestMs: number | null;
+}
+
 /** What BullMQ keeps in `meta` that keeps all jobs of a queue from starting. */
 const LIMITS_IN_META = ['concurrency', 'max'];
 
@@ -322,6 +332,21 @@ export class FairQueueBackend extends ControlBackend {
   async getWaitingInGroup(groupId: string, start = 0, end = -1): Promise<string[]> {
     const client = await this.queue.client;
     return client.zrange(this.toKey(`fair:q::${groupId}`), start, end);
+  }
+
+  /**
+   * Who waits in this queue. Where there are many groups the oldest job is that of some of them: at either end of the
+   * line, and of those held, `sample` each. Costs Redis up to six calls for each.
+   */
+  async getLine(sample = 8): Promise<Line> {
+    const client = await this.queue.client;
+    const args = [this.toKey('fair:ring'), this.toKey('fair:park'), this.toKey(''), sample];
+    const [runnable = 0, held = 0, oldestMs = -1] = (await this.execCommand(
+      client,
+      'line',
+      args,
+    )) as number[];
+    return { runnable, held, oldestMs: oldestMs < 0 ? null : oldestMs };
   }
 
   /** The summed weight of the groups of this queue that have runnable jobs; 0 when nothing can run. */

@@ -182,6 +182,7 @@ function composeScripts({ unprioritized, listsFailed }: ScriptKind): Script[] {
     script('repairKeys', 1, [...RING, 'repair-keys']),
     script('repairPark', 1, [...RING, 'repair-park']),
     script('repairSlots', 1, [...RING, 'repair-slots']),
+    script('line', 2, ['ring/base', 'line']),
     script('runnableWeight', 1, ['ring/base', 'runnable-weight']),
   ];
 }

@@ -45,6 +45,7 @@ export class FlowService implements Flows {
       tenant,
       createdAt,
       correlationId: context.correlationId,
+      traceparent: context.traceparent,
       tasks,
       payloadBytes: limits.payloadBytes,
       prefix: topology.prefix(shard),

@@ -28,6 +28,8 @@ export interface JobEnvelope {
   payload: unknown;
   tenant: string;
   correlationId: string;
+  /** W3C trace context of what enqueued the job, if there is one. */
+  traceparent?: string;
   tags: string[];
   timeoutMs: number | null;
   /** A job that has not started by then (ms epoch) expires. */

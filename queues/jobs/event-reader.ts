@@ -1,6 +1,6 @@
 import type { Logger } from '../../src/shared/logger.ts';
 import { blockingClientId, unblockClient } from '../topology/blocking.ts';
-import { isCluster } from '../topology/connections.ts';
+import { isCluster, isOpen } from '../topology/connections.ts';
 import type { RedisConnection } from '../topology/connections.ts';
 
 const BLOCK_MS = 1000;
@@ -81,6 +81,11 @@ export class EventReader {
       taken.users -= 1;
       taken.idleSince = Date.now();
     };
+  }
+
+  /** Undefined before anything was followed. */
+  get isOpen(): boolean | undefined {
+    return this.#connection === undefined ? undefined : isOpen(this.#connection);
   }
 
   async close(): Promise<void> {

@@ -44,6 +44,12 @@ export class JobEvents {
     return () => unfollow.forEach((giveUp) => giveUp());
   }
 
+  /** Whether what is followed can be read: false while any reader in use is cut off, nothing while none is in use. */
+  connections(): { events?: boolean } {
+    const open = [...this.#readers.values()].flatMap((reader) => reader.isOpen ?? []);
+    return open.length === 0 ? {} : { events: open.every(Boolean) };
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#readers.values()].map((reader) => reader.close()));
   }

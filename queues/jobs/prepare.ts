@@ -44,6 +44,7 @@ export interface WaggleBackoff {
 export interface PrepareContext {
   tenant: string;
   correlationId: string;
+  traceparent?: string | undefined;
   /** ms epoch */
   createdAt: number;
   tasks: TaskRegistry;
@@ -131,6 +132,7 @@ function envelopeOf(payload: unknown, request: JobRequest, task: Task, context: 
   const rest = {
     tenant: context.tenant,
     correlationId: request.correlationId ?? context.correlationId,
+    ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
     tags: request.tags ?? [],
     timeoutMs: request.timeoutMs ?? task.defaults.timeoutMs,
     expiresAt: request.ttlMs === undefined ? null : context.createdAt + request.ttlMs,

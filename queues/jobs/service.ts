@@ -115,6 +115,7 @@ export class JobService implements Jobs {
     return prepareJob(request, {
       tenant,
       correlationId: context.correlationId,
+      traceparent: context.traceparent,
       createdAt,
       tasks,
       payloadBytes: limits.payloadBytes,

@@ -5,6 +5,8 @@ import type { Once } from '../once/types.ts';
 export interface EnqueueContext {
   /** Follows the job unless the request names one of its own. */
   correlationId: string;
+  /** What the job descends from, in traces (W3C). */
+  traceparent?: string | undefined;
   /** Of a request with an idempotency key; when it was sent before, nothing is added and {@link SentBeforeError} is thrown. */
   once?: Once | undefined;
 }

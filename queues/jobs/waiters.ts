@@ -4,12 +4,15 @@ import type { Topology } from '../topology/topology.ts';
 import type { JobEvent } from './event-reader.ts';
 import { queueEvents } from './job-events.ts';
 import type { JobEvents } from './job-events.ts';
+import { Pace } from './pace.ts';
 
 /** How often a share of the waiting jobs is looked at without an event, so that a lost one delays and never hangs. */
 const RECHECK_EVERY_MS = 500;
 const RECHECK_MOST = 500;
 /** A job is left alone by the recheck until it has been waited for this long. */
 const RECHECK_AFTER_MS = 2000;
+/** Waits that end in one turn of the event loop: each is followed by reads and an answer, a millisecond of work. */
+const ENDED_AT_ONCE = 32;
 
 export type WaitOutcome = 'ended' | 'timeout' | 'aborted';
 
@@ -34,6 +37,7 @@ export interface WaitersOptions {
 export class Waiters {
   readonly #options: WaitersOptions;
   readonly #byJob = new Map<string, Set<Waiter>>();
+  readonly #pace = new Pace(ENDED_AT_ONCE);
   #recheckTimer: NodeJS.Timeout | undefined;
   #rechecking = false;
   /** The ids still to be looked at in the current round. */
@@ -103,7 +107,7 @@ export class Waiters {
         fail: (error) => settle(() => reject(error)),
       };
       const onAbort = (): void => waiter.end('aborted');
-      const timer = setTimeout(() => waiter.end('timeout'), timeoutMs);
+      const timer = setTimeout(() => this.#pace.run(() => waiter.end('timeout')), timeoutMs);
       signal?.addEventListener('abort', onAbort, { once: true });
       this.#add(id, waiter);
       isEnded().then((ended) => ended && waiter.end('ended'), waiter.fail);
@@ -133,7 +137,7 @@ export class Waiters {
   }
 
   #end(id: string): void {
-    for (const waiter of [...(this.#byJob.get(id) ?? [])]) waiter.end('ended');
+    for (const waiter of this.#byJob.get(id) ?? []) this.#pace.run(() => waiter.end('ended'));
   }
 
   /** After an outage every job may have ended unseen: look at all of them in the next rounds, however young. */

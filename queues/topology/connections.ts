@@ -56,6 +56,11 @@ export function isCluster(redis: RedisConnection): redis is Cluster {
   return redis instanceof Cluster;
 }
 
+/** Whether commands would go through now, as far as is known. */
+export function isOpen(redis: RedisConnection): boolean {
+  return redis.status === 'ready';
+}
+
 function open(redisUrl: string, logger: Logger | undefined, options: ConnectionSettings): RedisConnection {
   const cluster = CLUSTER_URL.exec(redisUrl);
   const redis = cluster ? openCluster(cluster, options) : new Redis(redisUrl, options);

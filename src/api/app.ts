@@ -4,6 +4,7 @@ import type { Engine } from '../../queues/engine.ts';
 import { createDashboard } from '../dashboard/dashboard.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ApiSettings } from '../shared/settings.ts';
+import type { Tracing } from '../shared/tracing.ts';
 import { auditor } from './audit.ts';
 import { adminTokenCheck } from './auth/admin-token.ts';
 import { apiKeyCheck } from './auth/api-key.ts';
@@ -17,6 +18,7 @@ import { errorHandler, notFound } from './middleware/errors.ts';
 import { refuseWhenDraining } from './middleware/refuse-when-draining.ts';
 import { requestContext } from './middleware/request-context.ts';
 import { requestLog } from './middleware/request-log.ts';
+import { requestTrace } from './middleware/request-trace.ts';
 import { apiSecurityHeaders } from './middleware/security-headers.ts';
 import { mountRoute } from './mount.ts';
 import { routeTable } from './route-table.ts';
@@ -29,6 +31,8 @@ export interface AppOptions {
   logger: Logger;
   /** Aborted when the server begins to drain; an app that is given none never drains. */
   draining?: AbortSignal;
+  /** Null = nothing is traced. */
+  tracing?: Tracing | null;
 }
 
 /** The whole HTTP API as an Express app. It opens nothing and reads no environment. */
@@ -37,6 +41,7 @@ export function createApp({
   settings,
   logger,
   draining = new AbortController().signal,
+  tracing = null,
 }: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -47,12 +52,13 @@ export function createApp({
   app.set('query parser', false);
   app.set('trust proxy', settings.access.proxies);
 
-  const metrics = createApiMetrics();
+  const metrics = createApiMetrics(engine);
   const authenticate = callersOf(engine, settings);
   const audit = auditor(engine.audit, logger);
 
   app.use(
     requestContext(),
+    ...(tracing === null ? [] : [requestTrace(tracing)]),
     metrics.observe,
     requestLog(logger),
     apiSecurityHeaders(),

@@ -1,8 +1,11 @@
 import type { RequestHandler } from 'express';
-import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Gauge, Histogram, Registry } from 'prom-client';
+import type { Engine } from '../../queues/engine.ts';
+import { measureConnections, measureProcess } from '../shared/process-metrics.ts';
+import { queueMetrics } from './queue-metrics.ts';
 import { requestRecord } from './request-record.ts';
 
-/** The API's own metrics, with those of the process (event loop lag, memory, CPU). */
+/** The API's own metrics, with those of the process (event loop lag, memory, CPU), of its connections and of the queues. */
 export interface ApiMetrics {
   /** Counts and times every request that passes. */
   observe: RequestHandler;
@@ -16,9 +19,13 @@ const DURATION_BUCKETS_SECONDS = [
 ];
 
 /** Each call makes a registry of its own, so several apps can live in one process. */
-export function createApiMetrics(): ApiMetrics {
+export function createApiMetrics({
+  depths,
+  connections,
+}: Pick<Engine, 'depths' | 'connections'>): ApiMetrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  measureProcess(registry);
+  measureConnections(registry, connections);
   const durations = new Histogram({
     name: 'waggle_http_request_duration_seconds',
     help: 'Time from the request line to the end of the answer.',
@@ -31,6 +38,7 @@ export function createApiMetrics(): ApiMetrics {
     help: 'Requests that have not been answered yet.',
     registers: [registry],
   });
+  const refreshQueues = queueMetrics(registry, depths);
   return {
     observe(req, res, next) {
       const record = requestRecord(res);
@@ -44,6 +52,7 @@ export function createApiMetrics(): ApiMetrics {
       next();
     },
     async expose() {
+      await refreshQueues();
       return { type: registry.contentType, content: await registry.metrics() };
     },
   };

@@ -37,12 +37,13 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
     record.caller = caller === null ? undefined : nameOf(caller);
     const tenant = tenantOf(route, caller, req, res);
     record.tenant = tenant === '' ? undefined : tenant;
-    const { requestId, correlationId } = record;
+    const { requestId, correlationId, traceparent } = record;
     const call: RouteCall<unknown, unknown> = {
       req,
       tenant,
       requestId,
       correlationId,
+      traceparent,
       params: req.params as Record<string, string>,
       query: undefined,
       body: undefined,
@@ -54,7 +55,7 @@ export function mountRoute(app: Express, route: Route, deps: MountDeps): void {
       if (lines !== undefined) {
         checkNdjson(req);
         const { limits, draining } = deps;
-        await lines.handle({ req, res, tenant, requestId, correlationId, limits, draining });
+        await lines.handle({ req, res, tenant, requestId, correlationId, traceparent, limits, draining });
         return { status: res.statusCode };
       }
       call.body = await bodyOf(route, req, deps.limits);

@@ -4,6 +4,8 @@ import type { Response } from 'express';
 export interface RequestRecord {
   requestId: string;
   correlationId: string;
+  /** The request's own span, or the caller's where nothing is traced here; undefined where there is neither. */
+  traceparent: string | undefined;
   /** Monotonic, in milliseconds. */
   startedAt: number;
   /** The route's path as the OpenAPI document writes it: a bounded set of metric labels, whatever callers send. */

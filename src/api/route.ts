@@ -30,6 +30,8 @@ export interface RouteCall<Query, Body> {
   tenant: string;
   requestId: string;
   correlationId: string;
+  /** What a job of this call descends from, in traces. */
+  traceparent: string | undefined;
   /** Decoded path parameters. What they name may not exist. */
   params: Readonly<Record<string, string>>;
   query: Query;
@@ -41,7 +43,7 @@ export interface RouteCall<Query, Body> {
 /** A call whose body and answer are streams. */
 export interface StreamCall extends Pick<
   RouteCall<unknown, unknown>,
-  'req' | 'tenant' | 'requestId' | 'correlationId'
+  'req' | 'tenant' | 'requestId' | 'correlationId' | 'traceparent'
 > {
   res: Response;
   limits: Limits;

@@ -24,6 +24,8 @@ export interface CommonSettings {
   shards: number;
   allowPrivateTargets: boolean;
   logLevel: LogLevel;
+  /** Whether spans are recorded and sent; where to, the SDK reads from the `OTEL_…` variables. */
+  tracing: boolean;
 }
 
 export interface ApiSettings extends CommonSettings {
@@ -84,10 +86,17 @@ const flag = z
   .transform((value) => value === '1' || value === 'true')
   .default(false);
 
+const otlpUrl = z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).optional();
+
 const sharedVariables = {
   REDIS_URL: redisUrl,
   WAGGLE_SHARDS: integer(4, 1, 1024),
   WAGGLE_ALLOW_PRIVATE_TARGETS: flag,
+  WAGGLE_TRACING: flag,
+  OTEL_EXPORTER_OTLP_ENDPOINT: otlpUrl,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: otlpUrl,
+  OTEL_EXPORTER_OTLP_PROTOCOL: z.literal('http/json', 'must be http/json, the only one there is').optional(),
+  OTEL_SDK_DISABLED: flag,
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'must be a pino level such as info')
     .default('info'),
@@ -182,7 +191,13 @@ function commonSettings(values: z.output<z.ZodObject<typeof sharedVariables>>): 
     shards: values.WAGGLE_SHARDS,
     allowPrivateTargets: values.WAGGLE_ALLOW_PRIVATE_TARGETS,
     logLevel: values.LOG_LEVEL,
+    tracing: isTraced(values),
   };
+}
+
+function isTraced(values: z.output<z.ZodObject<typeof sharedVariables>>): boolean {
+  const endpoint = values.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? values.OTEL_EXPORTER_OTLP_ENDPOINT;
+  return (values.WAGGLE_TRACING || endpoint !== undefined) && !values.OTEL_SDK_DISABLED;
 }
 
 function parseEnvironment<T extends z.ZodType>(schema: T, env: Environment): z.output<T> {

@@ -12,7 +12,7 @@ import { apiSettings } from '../../src/shared/settings.ts';
 /** Routes touch the engine only when they are called, and here none is. */
 const engine = {} as Engine;
 
-const document = openApiDocument(routeTable({ engine }, createApiMetrics())) as any;
+const document = openApiDocument(routeTable({ engine }, createApiMetrics(engine))) as any;
 const operations = Object.entries(document.paths as Record<string, Record<string, any>>).flatMap(
   ([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
 );

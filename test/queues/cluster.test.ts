@@ -272,6 +272,7 @@ describe('Waggle with a tenant in each of four shards', () => {
       const { blockedBy } = await engine.jobs.why(tenant, id);
       expect(blockedBy.map(({ gate }) => gate)).toContain('tenant_paused');
       expect(await queue.getBackend().getRunnableWeight()).toBe(0);
+      expect(await queue.getBackend().getLine()).toMatchObject({ runnable: 0, held: 1 });
       await engine.tenants.put(tenant, { maxRunning: 1 });
 
       const open = latch();

@@ -20,6 +20,7 @@ test('the documented defaults', () => {
     shards: 4,
     allowPrivateTargets: false,
     logLevel: 'info',
+    tracing: false,
     queues: ['default'],
     concurrency: 50,
     workerShards: [0, 1, 2, 3],
@@ -53,7 +54,21 @@ test('what is set is taken; an empty variable is not set', () => {
   });
 });
 
+test.each<[Record<string, string>, boolean]>([
+  [{ WAGGLE_TRACING: '1' }, true],
+  [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }, true],
+  [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'https://collector/v1/traces' }, true],
+  [{ OTEL_EXPORTER_OTLP_ENDPOINT: '' }, false],
+  [{ WAGGLE_TRACING: '1', OTEL_SDK_DISABLED: 'true' }, false],
+])('%j traces: %s', (env, tracing) => {
+  expect(workerSettings(env).tracing).toBe(tracing);
+  expect(apiSettings({ ...env, WAGGLE_ADMIN_TOKEN: token }).tracing).toBe(tracing);
+});
+
 test.each<[Record<string, string>, string]>([
+  [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }, 'OTEL_EXPORTER_OTLP_ENDPOINT'],
+  [{ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, 'OTEL_EXPORTER_OTLP_PROTOCOL'],
+  [{ WAGGLE_TRACING: 'yes' }, 'WAGGLE_TRACING'],
   [{ REDIS_URL: 'localhost:6379' }, 'REDIS_URL'],
   [{ REDIS_URL: 'http://x' }, 'REDIS_URL'],
   [{ WAGGLE_SHARDS: '0' }, 'WAGGLE_SHARDS'],

@@ -78,6 +78,7 @@ export function testSettings(redisUrl: string, shards: number): WorkerSettings {
     shards,
     allowPrivateTargets: false,
     logLevel: 'silent',
+    tracing: false,
     queues: ['default'],
     concurrency: 10,
     workerShards: Array.from({ length: shards }, (_, shard) => shard),

@@ -1,4 +1,5 @@
 import type { BulkControl } from '../../queues/jobs/bulk.ts';
+import type { Tracing } from '../../src/shared/tracing.ts';
 import { bulkHandler } from './bulk.ts';
 import { echoHandler } from './echo.ts';
 import { failHandler } from './fail.ts';
@@ -18,16 +19,17 @@ export interface BuiltInHandlers {
 export function openBuiltInHandlers(options: {
   allowPrivateTargets: boolean;
   bulk: Pick<BulkControl, 'run'>;
+  tracing: Tracing | null;
 }): BuiltInHandlers {
   const agent = createAgent(options);
-  const { allowPrivateTargets, bulk } = options;
+  const { allowPrivateTargets, bulk, tracing } = options;
   return {
     registry: createHandlerRegistry([
       echoHandler,
       sleepHandler,
       failHandler,
       bulkHandler(bulk),
-      httpRequestHandler({ agent, allowPrivateTargets }),
+      httpRequestHandler({ agent, allowPrivateTargets, tracing }),
     ]),
     close: () => agent.destroy(),
   };

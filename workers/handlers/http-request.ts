@@ -1,6 +1,7 @@
 import { request } from 'undici';
 import type { Agent, Dispatcher } from 'undici';
 import { httpRequest } from '../../queues/tasks/http-request.ts';
+import type { Tracing } from '../../src/shared/tracing.ts';
 import type { PayloadOf } from '../../queues/tasks/define-task.ts';
 import type { JobContext } from '../runtime/context.ts';
 import { TaskError } from '../runtime/task-error.ts';
@@ -17,6 +18,8 @@ type Response = Dispatcher.ResponseData;
 export interface HttpRequestOptions {
   agent: Agent;
   allowPrivateTargets: boolean;
+  /** Null = nothing is traced. */
+  tracing: Tracing | null;
 }
 
 const MAX_BODY_BYTES = 256 * 1024;
@@ -60,7 +63,7 @@ const KEPT_HEADERS = [
 export function httpRequestHandler(options: HttpRequestOptions): Registration {
   return handle(httpRequest, async (ctx) => {
     const url = checkedUrl(ctx.job.payload.url, options);
-    const response = await send(ctx, url, options.agent);
+    const response = await send(ctx, url, options);
     const body = await received(ctx, readBody(response.body, MAX_BODY_BYTES));
     refuseErrorStatus(response, body.text);
     return {
@@ -84,9 +87,36 @@ function checkedUrl(text: string, { allowPrivateTargets }: HttpRequestOptions): 
   return url;
 }
 
-async function send(ctx: Context, url: URL, agent: Agent): Promise<Response> {
+async function send(ctx: Context, url: URL, { agent, tracing }: HttpRequestOptions): Promise<Response> {
+  if (tracing === null) return sendAs(ctx, url, agent, ctx.traceparent);
+  const { method } = ctx.job.payload;
+  const span = tracing.start(method, {
+    kind: 'client',
+    parent: ctx.traceparent,
+    // No path and no query: they may hold a secret.
+    attributes: { 'http.request.method': method, 'server.address': url.hostname },
+  });
+  try {
+    const response = await sendAs(ctx, url, agent, span.traceparent);
+    span.setAttributes({ 'http.response.status_code': response.statusCode });
+    if (response.statusCode >= 400) span.fail(String(response.statusCode));
+    return response;
+  } catch (error) {
+    span.fail(error instanceof Error ? error.message : String(error));
+    throw error;
+  } finally {
+    span.end();
+  }
+}
+
+async function sendAs(
+  ctx: Context,
+  url: URL,
+  agent: Agent,
+  traceparent: string | undefined,
+): Promise<Response> {
   const { method, body } = ctx.job.payload;
-  const headers = requestHeaders(ctx);
+  const headers = requestHeaders(ctx, traceparent);
   return received(
     ctx,
     request(url, {
@@ -99,7 +129,7 @@ async function send(ctx: Context, url: URL, agent: Agent): Promise<Response> {
   );
 }
 
-function requestHeaders(ctx: Context): Record<string, string> {
+function requestHeaders(ctx: Context, traceparent: string | undefined): Record<string, string> {
   const { headers, body } = ctx.job.payload;
   const given = Object.fromEntries(
     Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]),
@@ -111,6 +141,7 @@ function requestHeaders(ctx: Context): Record<string, string> {
   return {
     'user-agent': 'waggle',
     ...(body === undefined || typeof body === 'string' ? {} : { 'content-type': 'application/json' }),
+    ...(traceparent === undefined ? {} : { traceparent }),
     ...given,
     'x-correlation-id': ctx.correlationId,
   };

@@ -1,21 +1,30 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { measureConnections, measureProcess } from '../../src/shared/process-metrics.ts';
+import type { Connections } from '../../src/shared/process-metrics.ts';
 
 /** What the gauges read when they are scraped. */
 export interface WorkerGauges {
   active: () => number;
   budget: () => number;
   slotRepairs: () => number;
+  connections: Connections;
 }
 
 /** The metrics of one worker process. No label carries a tenant: there may be any number of them. */
 export class WorkerMetrics {
   readonly registry = new Registry();
   /** Set once the worker runs; scraped before that, it runs nothing. */
-  gauges: WorkerGauges = { active: () => 0, budget: () => 0, slotRepairs: () => 0 };
+  gauges: WorkerGauges = {
+    active: () => 0,
+    budget: () => 0,
+    slotRepairs: () => 0,
+    connections: () => ({}),
+  };
   readonly finished: Counter<'task' | 'outcome'>;
   readonly runSeconds: Histogram<'task'>;
   readonly waitSeconds: Histogram<'queue'>;
   readonly claims: Counter<'result'>;
+  readonly wakeUps: Counter<'by' | 'result'>;
   readonly overruns: Gauge;
   readonly stalled: Counter;
   readonly retired: Counter;
@@ -24,7 +33,8 @@ export class WorkerMetrics {
   constructor({ ofProcess = true } = {}) {
     const now = (): WorkerGauges => this.gauges;
     const registers = [this.registry];
-    if (ofProcess) collectDefaultMetrics({ register: this.registry });
+    if (ofProcess) measureProcess(this.registry);
+    measureConnections(this.registry, () => now().connections());
     this.finished = new Counter({
       name: 'waggle_worker_jobs_finished_total',
       help: 'Attempts that ended, by task and outcome',
@@ -49,6 +59,12 @@ export class WorkerMetrics {
       name: 'waggle_worker_claims_total',
       help: 'Attempts to claim a job, by result: job, empty, error',
       labelNames: ['result'],
+      registers,
+    });
+    this.wakeUps = new Counter({
+      name: 'waggle_worker_wake_ups_total',
+      help: 'Idle queues that were looked into again, by why (start, ring, due, poll) and result: job, empty (in vain), error',
+      labelNames: ['by', 'result'],
       registers,
     });
     this.overruns = new Gauge({

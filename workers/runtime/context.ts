@@ -5,6 +5,8 @@ export interface JobContext<P = unknown> {
   readonly job: RunningJob<P>;
   readonly tenant: string;
   readonly correlationId: string;
+  /** Who is called for the job is to be told this, in W3C's header of that name; undefined outside of any trace. */
+  readonly traceparent: string | undefined;
   /** Writes the worker's log with the job's, the tenant's and the correlation id on every line. */
   readonly logger: Logger;
   /** Aborted on timeout, shutdown and loss of the job's lock; a handler must stop then. Its reason is an AttemptAborted. */

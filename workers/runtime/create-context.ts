@@ -2,7 +2,9 @@ import type { JobEnvelope } from '../../queues/jobs/envelope.ts';
 import { lineTimer, timedLine } from '../../queues/streams/log.ts';
 import type { EntryKind, StreamWriter } from '../../queues/streams/writer.ts';
 import type { Logger } from '../../src/shared/logger.ts';
+import { traceFields } from '../../src/shared/tracing.ts';
 import type { JobContext } from './context.ts';
+import { traceparentOf } from './run.ts';
 import type { Run } from './run.ts';
 
 const MAX_LOG_LINES = 1000;
@@ -25,6 +27,7 @@ export function createContext(options: {
   const id = job.id ?? '';
   const { signal } = run.abort;
   const { tenant, correlationId, retainMs } = envelope;
+  const traceparent = traceparentOf(run);
   const owner = { shard: source.shard, tenant, id, retainMs };
   let nextTime: (() => string) | undefined;
   let logger: Logger | undefined;
@@ -44,9 +47,17 @@ export function createContext(options: {
     },
     tenant,
     correlationId,
+    traceparent,
     // Made when it is asked for: most attempts write nothing.
     get logger() {
-      return (logger ??= options.logger.child({ jobId: id, task: job.name, tenant, correlationId, attempt }));
+      return (logger ??= options.logger.child({
+        jobId: id,
+        task: job.name,
+        tenant,
+        correlationId,
+        attempt,
+        ...traceFields(traceparent),
+      }));
     },
     signal,
     attempt,

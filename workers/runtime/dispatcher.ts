@@ -25,7 +25,7 @@ export interface DispatcherOptions {
   sources: readonly ShardSource[];
   budget: number;
   executor: Pick<Executor, 'execute'>;
-  metrics: Pick<WorkerMetrics, 'claims'>;
+  metrics: Pick<WorkerMetrics, 'claims' | 'wakeUps'>;
   logger: Logger;
   /** How long a source goes unasked at most, in ms. */
   pollMs: number;
@@ -41,6 +41,9 @@ const MAX_ERROR_PAUSE_MS = 5000;
 /** setTimeout counts to 2^31 - 1; far dates are looked at again. */
 const MAX_TIMER_MS = 60_000;
 
+/** Why an idle source is looked into. */
+type WokenBy = 'start' | 'ring' | 'due' | 'poll';
+
 type Bell = Pick<Doorbells, 'changed' | 'ring'>;
 
 interface Lane {
@@ -55,6 +58,8 @@ interface Lane {
   /** When the source is due again (ms epoch); 0 = unknown. */
   nextAt: number;
   polledAt: number;
+  /** Why it became ready, until its first claim has told whether that was in vain; null = told, or never idle. */
+  wokenBy: WokenBy | null;
   /** Claims that failed in a row, and until when that keeps the source from being asked. */
   errors: number;
   blockedUntil: number;
@@ -90,7 +95,7 @@ export class Dispatcher {
   start(doorbell: Bell): void {
     this.#claiming = true;
     this.#doorbell = doorbell;
-    for (const lane of this.#lanes) this.#wake(lane);
+    for (const lane of this.#lanes) this.#wake(lane, 'start');
     this.#pump();
   }
 
@@ -128,16 +133,16 @@ export class Dispatcher {
       this.#armTimer();
       return true;
     }
-    return this.#lookInto([lane]).length === 0;
+    return this.#lookInto([lane], 'ring').length === 0;
   };
 
   /**
    * Wakes sources of whose work others do not know, because we took the marker that told of it.
    * @returns those into which nobody looks now: the others must be told
    */
-  #lookInto(lanes: readonly Lane[]): Lane[] {
+  #lookInto(lanes: readonly Lane[], by: WokenBy): Lane[] {
     const before = lanes.map((lane) => lane.sent);
-    for (const lane of lanes) this.#wake(lane);
+    for (const lane of lanes) this.#wake(lane, by);
     this.#pump();
     return lanes.filter((lane, place) => lane.sent === before[place]);
   }
@@ -226,10 +231,10 @@ export class Dispatcher {
     lane.polledAt = Date.now();
     lane.errors = 0;
     lane.blockedUntil = 0;
-    this.#options.metrics.claims.inc({ result: claimed.job === null ? 'empty' : 'job' });
+    this.#count(lane, claimed.job === null ? 'empty' : 'job');
     if (claimed.job !== null) {
       lane.window = Math.min(lane.window * 2, MAX_WINDOW);
-      this.#wake(lane);
+      this.#wake(lane, null);
       this.#arbiter.granted(lane.index, unitsOf(claimed.job));
       return claimed.job;
     }
@@ -241,6 +246,13 @@ export class Dispatcher {
     return null;
   }
 
+  #count(lane: Lane, result: 'job' | 'empty' | 'error'): void {
+    const { claims, wakeUps } = this.#options.metrics;
+    claims.inc({ result });
+    if (lane.wokenBy !== null) wakeUps.inc({ by: lane.wokenBy, result });
+    lane.wokenBy = null;
+  }
+
   #claimFailed(lane: Lane, error: unknown): void {
     lane.errors += 1;
     lane.window = 1;
@@ -248,15 +260,16 @@ export class Dispatcher {
     lane.nextAt = lane.blockedUntil;
     // Else virtual time, and whoever waits for the lowest pass, would stand still with it.
     this.#arbiter.setReady(lane.index, false);
-    this.#options.metrics.claims.inc({ result: 'error' });
+    this.#count(lane, 'error');
     const { name: queue, shard } = lane.source;
     if (this.#claiming) this.#options.logger.warn({ err: error, queue, shard }, 'a claim failed');
   }
 
-  #wake(lane: Lane): void {
+  #wake(lane: Lane, by: WokenBy | null): void {
     if (isBlocked(lane)) return;
     lane.nextAt = 0;
     if (this.#arbiter.isReady(lane.index)) return;
+    lane.wokenBy = by;
     this.#arbiter.setReady(lane.index, true);
     this.#weights.woke(lane.index);
   }
@@ -279,8 +292,8 @@ export class Dispatcher {
     const now = Date.now();
     const due = this.#lanes.filter((lane) => !this.#arbiter.isReady(lane.index) && this.#dueAt(lane) <= now);
     const known = due.filter((lane) => lane.nextAt > 0 && lane.nextAt <= now);
-    for (const lane of due) if (!known.includes(lane)) this.#wake(lane);
-    for (const lane of this.#lookInto(known)) this.#doorbell?.ring(lane.source.markerKey);
+    for (const lane of due) if (!known.includes(lane)) this.#wake(lane, 'poll');
+    for (const lane of this.#lookInto(known, 'due')) this.#doorbell?.ring(lane.source.markerKey);
   }
 
   #announceIdle(): void {
@@ -298,6 +311,7 @@ function newLane(source: ShardSource, index: number): Lane {
     markers: 0,
     nextAt: 0,
     polledAt: 0,
+    wokenBy: null,
     errors: 0,
     blockedUntil: 0,
   };

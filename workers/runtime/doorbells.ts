@@ -1,4 +1,4 @@
-import { isCluster } from '../../queues/topology/connections.ts';
+import { isCluster, isOpen } from '../../queues/topology/connections.ts';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 import type { Logger } from '../../src/shared/logger.ts';
 import { Doorbell } from './doorbell.ts';
@@ -52,6 +52,11 @@ export class Doorbells {
   /** Ends listening. A marker that was taken meanwhile is put back. */
   async stop(): Promise<void> {
     await Promise.all(this.#bells.map((bell) => bell.stop()));
+  }
+
+  /** Whether work is heard of: false while any of the connections is lost. */
+  get isOpen(): boolean {
+    return this.#blocking.every(isOpen);
   }
 
   disconnect(): void {

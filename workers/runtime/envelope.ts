@@ -8,6 +8,7 @@ import type { JobEnvelope } from '../../queues/jobs/envelope.ts';
 const schema = z.looseObject({
   tenant: z.string(),
   correlationId: z.string(),
+  traceparent: z.string().optional(),
   tags: z.array(z.string()),
   timeoutMs: z.number().positive().nullable(),
   expiresAt: z.number().nullable(),

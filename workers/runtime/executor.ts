@@ -4,6 +4,7 @@ import { decodeFailure } from '../../queues/jobs/failure.ts';
 import type { Failure } from '../../queues/jobs/failure.ts';
 import type { StreamWriter } from '../../queues/streams/writer.ts';
 import type { Logger } from '../../src/shared/logger.ts';
+import type { Tracing } from '../../src/shared/tracing.ts';
 import type { HandlerRegistry } from '../handlers/registry.ts';
 import { AttemptAborted } from './abort.ts';
 import { runAttempt } from './attempt.ts';
@@ -19,6 +20,7 @@ import { parentResults } from './parents.ts';
 import type { Recorder } from './recorder.ts';
 import { newRun } from './run.ts';
 import type { Run } from './run.ts';
+import { endRunSpan, startRunSpan } from './run-tracer.ts';
 import type { RunObserver } from './run-observer.ts';
 import type { Claimed, Job, ShardSource } from './source.ts';
 
@@ -29,6 +31,8 @@ export interface ExecutorOptions {
   consequences: Consequences;
   observer: RunObserver;
   writer: StreamWriter;
+  /** Null = nothing is traced. */
+  tracing: Tracing | null;
   logger: Logger;
   /** How long an aborted handler may take to stop before its job goes on without it, in ms. */
   graceMs: number;
@@ -133,7 +137,9 @@ export class Executor {
 
   #parse(run: Run): Outcome | null {
     run.envelope = parseEnvelope(run.job.data);
-    this.#options.observer.started(run);
+    const { observer, tracing } = this.#options;
+    if (tracing !== null) run.span = startRunSpan(tracing, run);
+    observer.started(run);
     if (run.envelope !== null) return null;
     return final('invalid_job', 'The body of the job is not one that Waggle wrote');
   }
@@ -196,6 +202,7 @@ export class Executor {
 
   #report(run: Run): void {
     this.#options.observer.finished(run);
+    if (run.span !== null) endRunSpan(run.span, run.outcome);
   }
 
   #follow(run: Run): void {

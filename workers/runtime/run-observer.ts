@@ -1,6 +1,8 @@
 import type { Logger } from '../../src/shared/logger.ts';
+import { traceFields } from '../../src/shared/tracing.ts';
 import type { WorkerMetrics } from '../health/metrics.ts';
 import { firstWaitMs } from './first-wait.ts';
+import { traceparentOf } from './run.ts';
 import type { Run } from './run.ts';
 import { unitsOf } from './source.ts';
 import { TaskError } from './task-error.ts';
@@ -83,7 +85,8 @@ export class RunObserver {
   }
 }
 
-function fields({ job, source, envelope, attempt }: Run): Record<string, unknown> {
+function fields(run: Run): Record<string, unknown> {
+  const { job, source, envelope, attempt } = run;
   return {
     jobId: job.id,
     task: job.name,
@@ -91,6 +94,7 @@ function fields({ job, source, envelope, attempt }: Run): Record<string, unknown
     shard: source.shard,
     attempt,
     ...(envelope === null ? {} : { tenant: envelope.tenant, correlationId: envelope.correlationId }),
+    ...traceFields(traceparentOf(run)),
   };
 }
 

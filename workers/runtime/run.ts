@@ -1,4 +1,5 @@
 import type { JobEnvelope } from '../../queues/jobs/envelope.ts';
+import type { Span } from '../../src/shared/tracing.ts';
 import type { Registration } from '../handlers/registry.ts';
 import type { Settled } from './attempt.ts';
 import type { ReleaseLock } from './lock-keeper.ts';
@@ -19,6 +20,8 @@ export interface Run {
   readonly unrecordable: AbortController;
   release: ReleaseLock;
   envelope: JobEnvelope | null;
+  /** Null where nothing is traced. */
+  span: Span | null;
   registration: Registration | null;
   payload: unknown;
   settled: Settled | null;
@@ -28,6 +31,11 @@ export interface Run {
   /** Resolves when the outcome is in Redis, or there is nothing to be written. */
   readonly recorded: Promise<void>;
   readonly markRecorded: () => void;
+}
+
+/** The run's own span, or what enqueued its job where nothing is traced here; undefined where there is neither. */
+export function traceparentOf({ span, envelope }: Pick<Run, 'span' | 'envelope'>): string | undefined {
+  return span?.traceparent ?? envelope?.traceparent;
 }
 
 export function newRun(source: ShardSource, job: Job, token: string): Run {
@@ -42,6 +50,7 @@ export function newRun(source: ShardSource, job: Job, token: string): Run {
     unrecordable: new AbortController(),
     release: () => undefined,
     envelope: null,
+    span: null,
     registration: null,
     payload: undefined,
     settled: null,

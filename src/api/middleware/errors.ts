@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, RequestHandler } from 'express';
 import { WaggleError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { traceFields } from '../../shared/tracing.ts';
 import { discardBody, RequestAbortedError } from '../http/body.ts';
 import { sendProblem, toWaggleError } from '../problem.ts';
 import { requestRecord } from '../request-record.ts';
@@ -24,7 +25,12 @@ export function errorHandler(logger: Logger): ErrorRequestHandler {
     const known = toWaggleError(error);
     if (known.code === 'internal') {
       logger.error(
-        { err: error, requestId: record.requestId, correlationId: record.correlationId },
+        {
+          err: error,
+          requestId: record.requestId,
+          correlationId: record.correlationId,
+          ...traceFields(record.traceparent),
+        },
         'unexpected error',
       );
     }

@@ -1,6 +1,7 @@
 import type { Request, RequestHandler, Response } from 'express';
 import { pinoHttp } from 'pino-http';
 import type { Logger } from '../../shared/logger.ts';
+import { traceFields } from '../../shared/tracing.ts';
 import { requestRecord } from '../request-record.ts';
 
 /**
@@ -32,6 +33,7 @@ function answered(req: Request, res: Response, durationMs: number): object {
   const record = requestRecord(res);
   return {
     correlationId: record.correlationId,
+    ...traceFields(record.traceparent),
     tenant: record.tenant,
     caller: record.caller,
     method: req.method,

@@ -26,10 +26,10 @@ export function flowRoutes({ engine }: RouteDeps): Route[] {
     },
     problems: ['unknown_task', 'invalid_payload', 'queue_full', ...repeatProblems],
     async handle(call) {
-      const { tenant, body, correlationId } = call;
+      const { tenant, body, correlationId, traceparent } = call;
       const answerOf = (receipt: unknown): StoredAnswer => accepted(receipt as FlowReceipt);
       return answerOnce(engine.repeats, call, { answerOf }, async (once) =>
-        accepted(await engine.flows.enqueue(tenant, body.tree, { correlationId, once })),
+        accepted(await engine.flows.enqueue(tenant, body.tree, { correlationId, traceparent, once })),
       );
     },
   });

@@ -27,9 +27,10 @@ export function jobBatchRoutes({ engine }: RouteDeps): Route[] {
     },
     problems: repeatProblems,
     async handle(call) {
-      const { tenant, body, correlationId, requestId } = call;
+      const { tenant, body, correlationId, traceparent, requestId } = call;
       return answerOnce(engine.repeats, call, {}, async (once) => {
-        const outcomes = await engine.jobs.enqueueBatch(tenant, body.jobs, { correlationId, once });
+        const context = { correlationId, traceparent, once };
+        const outcomes = await engine.jobs.enqueueBatch(tenant, body.jobs, context);
         throwOutage(outcomes);
         const results = outcomes.map((outcome, index) => result(outcome, index, requestId));
         return { status: 202, body: { results } };

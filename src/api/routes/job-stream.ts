@@ -68,8 +68,9 @@ function begin({ res }: StreamCall): void {
 async function answerLines(engine: Engine, call: StreamCall, lines: Line[], first: number): Promise<number> {
   const items = lines.map((line) => parsed(line, call.limits.bodyBytes));
   const requests = items.flatMap((item) => ('request' in item ? [item.request] : []));
-  const { tenant, correlationId, requestId, res } = call;
-  const added = (await engine.jobs.enqueueBatch(tenant, requests, { correlationId })).values();
+  const { tenant, correlationId, traceparent, requestId, res } = call;
+  const context = { correlationId, traceparent };
+  const added = (await engine.jobs.enqueueBatch(tenant, requests, context)).values();
   let text = '';
   for (const [place, item] of items.entries()) {
     const outcome = 'problem' in item ? item : added.next().value;

@@ -44,14 +44,14 @@ export function jobRoutes({ engine }: RouteDeps): Route[] {
     },
     problems: ['unknown_task', 'invalid_payload', 'conflict', 'queue_full', ...repeatProblems],
     async handle(call) {
-      const { tenant, body, correlationId } = call;
+      const { tenant, body, correlationId, traceparent } = call;
       const seconds = preferredWaitSeconds(call.req.get('Prefer'));
       const options =
         seconds === undefined
           ? { answerOf: (job: unknown) => accepted(job as Job) }
           : { waitMs: seconds * 1000 };
       return answerOnce(engine.repeats, call, options, async (once) => {
-        const { job, isNew } = await engine.jobs.accept(tenant, body, { correlationId, once });
+        const { job, isNew } = await engine.jobs.accept(tenant, body, { correlationId, traceparent, once });
         const reply = accepted(job);
         if (!isNew && !once?.outcomes) reply.headers['Waggle-Deduplicated'] = 'true';
         if (seconds === undefined || once?.outcomes) return reply;

@@ -17,8 +17,8 @@ let requests: { method: string; url: string; headers: IncomingMessage['headers']
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
 const open = createAgent({ allowPrivateTargets: true });
 const guarded = createAgent({ allowPrivateTargets: false });
-const permissive = httpRequestHandler({ agent: open, allowPrivateTargets: true });
-const strict = httpRequestHandler({ agent: guarded, allowPrivateTargets: false });
+const permissive = httpRequestHandler({ agent: open, allowPrivateTargets: true, tracing: null });
+const strict = httpRequestHandler({ agent: guarded, allowPrivateTargets: false, tracing: null });
 
 beforeAll(async () => {
   server = createServer((request, response) => {
@@ -65,6 +65,7 @@ async function call(
     attempt: 1,
     parents: {},
     fence: 1,
+    traceparent: undefined,
     progress: () => Promise.resolve(),
     log: () => Promise.resolve(),
     chunk: () => Promise.resolve(),

@@ -22,6 +22,7 @@ test('every built-in task has a handler, and no handler is without a task', asyn
   const handlers = openBuiltInHandlers({
     allowPrivateTargets: false,
     bulk: { run: () => Promise.reject(new Error('not run here')) },
+    tracing: null,
   });
   expect([...handlers.registry.keys()].sort()).toEqual([...taskRegistry.keys()].sort());
   await handlers.close();

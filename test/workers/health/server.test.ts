@@ -10,7 +10,12 @@ afterEach(() => health?.close());
 test('tells life, readiness and metrics apart', async () => {
   let reason: string | null = 'draining';
   const metrics = new WorkerMetrics();
-  metrics.gauges = { active: () => 3, budget: () => 10, slotRepairs: () => 0 };
+  metrics.gauges = {
+    active: () => 3,
+    budget: () => 10,
+    slotRepairs: () => 0,
+    connections: () => ({ jobs: true }),
+  };
   metrics.finished.inc({ task: 'echo', outcome: 'complete' });
   health = await startHealthServer({
     port: 0,

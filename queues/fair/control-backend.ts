@@ -90,11 +90,11 @@ export class ControlBackend extends LeanBackend {
    * it is no newer than the others of its key.
    * @returns false when the job is not failed (any more); nothing has changed then
    */
-  async revive(jobId: string, { data }: Revival): Promise<boolean> {
+  async revive(jobId: string, revival: Revival): Promise<boolean> {
     const client = await this.queue.client;
     const { wait, meta, active, marker, prioritized, pc, events, failed } = this.queue.keys;
     const keys = [this.toKey(jobId), events, failed, wait, meta, active, marker, prioritized, pc];
-    const args = [jobId, 'LPUSH', 'failedReason', 'failed', '1', '0', data ?? ''];
+    const args = [jobId, 'LPUSH', 'failedReason', 'failed', '1', '0', revival.data ?? ''];
     return (await this.execCommand(client, 'revive', [...keys, ...args])) === 1;
   }
 
@@ -103,9 +103,10 @@ export class ControlBackend extends LeanBackend {
    * its place, unless it has not started and is put off.
    * @returns false when the job neither waits nor is delayed; nothing has changed then
    */
-  async amend(jobId: string, { options, priority, data, runAt }: JobChanges): Promise<boolean> {
+  async amend(jobId: string, changes: JobChanges): Promise<boolean> {
+    const { options, priority, runAt } = changes;
     const client = await this.queue.client;
-    const args = [this.toKey(''), jobId, options, priority, data ?? '', runAt ?? ''];
+    const args = [this.toKey(''), jobId, options, priority, changes.data ?? '', runAt ?? ''];
     return (await this.execCommand(client, 'amend', args)) === 1;
   }
 

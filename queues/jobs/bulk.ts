@@ -19,7 +19,7 @@ const STATES: Record<BulkOrder['action'], ReadonlySet<Job['state']>> = {
 
 export interface BulkRun {
   signal: AbortSignal;
-  onProgress(progress: BulkProgress): Promise<void>;
+  onProgress: (progress: BulkProgress) => Promise<void>;
 }
 
 /** Does the same to all jobs of a filter, as a job of their tenant. */

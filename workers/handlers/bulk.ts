@@ -4,7 +4,8 @@ import { handle } from './registry.ts';
 import type { Registration } from './registry.ts';
 
 export function bulkHandler(control: Pick<BulkControl, 'run'>): Registration {
-  return handle(bulk, ({ tenant, job, signal, progress }) =>
-    control.run(tenant, job.payload, { signal, onProgress: (value) => progress(value) }),
-  );
+  return handle(bulk, (ctx) => {
+    const { tenant, job, signal } = ctx;
+    return control.run(tenant, job.payload, { signal, onProgress: (progress) => ctx.progress(progress) });
+  });
 }

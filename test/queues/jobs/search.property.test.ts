@@ -149,7 +149,7 @@ class Walk {
       null,
       opts,
       createWaggleBackend as never,
-    ) as unknown as TestWorker;
+    );
     this.#workers.set(queue, worker);
     return worker;
   }

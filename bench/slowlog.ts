@@ -31,7 +31,10 @@ const PING_EVERY_MS = 1;
 /** Loads every script of both backends, as on a server that has been in use; none is compiled while it is measured. */
 export async function loadAllScripts(redis: Redis): Promise<Map<string, string>> {
   const names = new Map<string, string>();
-  for (const { name, content } of [...stockScripts().values(), ...fairScripts({ unprioritized: 'first', listsFailed: false })]) {
+  for (const { name, content } of [
+    ...stockScripts().values(),
+    ...fairScripts({ unprioritized: 'first', listsFailed: false }),
+  ]) {
     names.set(createHash('sha1').update(content).digest('hex'), name);
     names.set(String(Buffer.byteLength(content)), `${name} (sent whole)`);
     await redis.script('LOAD', content);

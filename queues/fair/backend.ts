@@ -79,7 +79,6 @@ const ROOM_LAPSES_MS = 30_000;
 /** Jobs per script when many are looked at. */
 const LOOKED_AT_ONCE = 200;
 
-
 /**
  * BullMQ's Redis backend with a fair wait list. Each operation runs BullMQ's own script behind a prelude that keeps
  * waiting jobs per group (see `lua/ring/base.lua`); everything else is inherited.

@@ -3,7 +3,7 @@ import { queueOfJobId } from '../../src/shared/ids.ts';
 import { invalid } from '../../src/shared/validate.ts';
 import type { JobReader, JobRecord } from './reader.ts';
 import type { ListFilter, Source, Sources } from './search/sources.ts';
-import type { IndexEntry } from './tenant-index.ts';
+import type { IndexEntry } from './search/index-entry.ts';
 import { isFinished, jobView, keyOf } from './view.ts';
 import type { StoredJob } from './view.ts';
 

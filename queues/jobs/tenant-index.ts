@@ -1,5 +1,6 @@
 import { defineScript } from '../topology/scripts.ts';
 import type { Topology } from '../topology/topology.ts';
+import type { IndexEntry } from './search/index-entry.ts';
 import { TermIndex } from './search/term-index.ts';
 import type { SearchedJob } from './search/terms.ts';
 
@@ -7,11 +8,6 @@ import type { SearchedJob } from './search/terms.ts';
 const GRACE_MS = 600_000;
 /** Once per so many jobs the oldest entries are looked at, twice as many as jobs came: the index cannot outgrow them. */
 const DROP_EVERY = 16;
-
-export interface IndexEntry {
-  id: string;
-  createdAt: number;
-}
 
 /**
  * Which jobs a tenant has, by their creation, and by what they are found: what `GET /v1/jobs` reads. Entries of removed jobs

@@ -344,6 +344,35 @@ describe('Waggle with a tenant in each of four shards', () => {
     open.open();
   });
 
+  test('jobs are found, changed, cancelled, retried and removed', async () => {
+    for (const tenant of tenants) {
+      const id = await enqueue(tenant, { queue: 'controlled', tags: ['t'], delayMs: 3_600_000 });
+      const found = async (filter: object): Promise<string[]> =>
+        (await engine.jobs.list(tenant, { limit: 5, ...filter })).jobs.map((job) => job.id);
+      expect(await found({ tag: 't' })).toEqual([id]);
+      expect(await found({ queue: 'controlled' })).toEqual([id]);
+      expect(await found({ state: 'delayed', queue: 'controlled' })).toEqual([id]);
+      const { control } = engine;
+      expect((await control.amend(tenant, id, { priority: 3 })).priority).toBe(3);
+      expect((await control.promote(tenant, id)).state).toBe('waiting');
+      const request = { reason: 'no', graceMs: 0 };
+      expect((await control.cancel(tenant, id, request)).state).toBe('cancelled');
+      expect(await found({ state: 'cancelled', tag: 't' })).toEqual([id]);
+      expect((await control.retry(tenant, id)).state).toBe('waiting');
+      expect(await found({ state: 'cancelled', tag: 't' })).toEqual([]);
+      await control.remove(tenant, id);
+      expect(await found({ tag: 't' })).toEqual([]);
+
+      const open = latch();
+      engine.work(tenant, () => open.opened, { queue: 'stopped' });
+      const running = await enqueue(tenant, { queue: 'stopped' });
+      await eventually('it runs', async () => (await engine.jobs.get(tenant, running)).state === 'active');
+      expect((await control.cancel(tenant, running, request)).state).toBe('cancelled');
+      open.open();
+      await engine.jobs.enqueueBatch(tenant, Array.from({ length: 16 }, () => ({ task: 'echo' })), context);
+    }
+  });
+
   test('usage', async () => {
     const tenant = 'acme';
     const shard = engine.topology.shardOf(tenant);

@@ -2,7 +2,7 @@ import type { JobListQuery } from '../../../src/shared/schemas.ts';
 import type { Topology } from '../../topology/topology.ts';
 import { DEFAULT_QUEUE } from '../prepare.ts';
 import { TenantIndex } from '../tenant-index.ts';
-import type { IndexEntry } from '../tenant-index.ts';
+import type { IndexEntry } from './index-entry.ts';
 import { termOf } from './terms.ts';
 import type { Field } from './terms.ts';
 

@@ -1,6 +1,6 @@
 import { defineScript } from '../../topology/scripts.ts';
 import type { Topology } from '../../topology/topology.ts';
-import type { IndexEntry } from '../tenant-index.ts';
+import type { IndexEntry } from './index-entry.ts';
 import { endOf, entryOf, memberOf, membersOf } from './terms.ts';
 import type { SearchedJob } from './terms.ts';
 

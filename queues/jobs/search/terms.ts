@@ -3,7 +3,7 @@ import type { JobEnvelope } from '../envelope.ts';
 import { DEFAULT_QUEUE } from '../prepare.ts';
 import type { PreparedJob } from '../prepare.ts';
 import type { JobRecord } from '../reader.ts';
-import type { IndexEntry } from '../tenant-index.ts';
+import type { IndexEntry } from './index-entry.ts';
 import { keyOf } from '../view.ts';
 
 /**

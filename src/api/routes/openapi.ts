@@ -1,7 +1,11 @@
 import { z } from 'zod';
-import { openApiDocument } from '../openapi.ts';
+import { openApiDocument } from '../openapi/document.ts';
 import { defineRoute } from '../route.ts';
 import type { Route } from '../route.ts';
+
+const OpenApi = z
+  .record(z.string(), z.unknown())
+  .meta({ examples: [{ openapi: '3.1.0', info: { title: 'Waggle', version: '1' }, paths: {} }] });
 
 /**
  * The document of all routes, itself included.
@@ -17,7 +21,7 @@ export function openApiRoutes(routes: () => Route[]): Route[] {
     tag: 'operations',
     access: 'public',
     responses: {
-      200: { description: 'An OpenAPI 3.1 document.', schema: z.record(z.string(), z.unknown()) },
+      200: { description: 'An OpenAPI 3.1 document.', schema: OpenApi },
     },
     handle() {
       document ??= JSON.stringify(openApiDocument(routes()));

@@ -3,6 +3,8 @@ import { openApiDocument } from '../openapi/document.ts';
 import { defineRoute } from '../route.ts';
 import type { Route } from '../route.ts';
 
+export const OPENAPI_PATH = '/openapi.json';
+
 const OpenApi = z
   .record(z.string(), z.unknown())
   .meta({ examples: [{ openapi: '3.1.0', info: { title: 'Waggle', version: '1' }, paths: {} }] });
@@ -15,7 +17,7 @@ export function openApiRoutes(routes: () => Route[]): Route[] {
   let document: string | undefined;
   const get = defineRoute({
     method: 'get',
-    path: '/openapi.json',
+    path: OPENAPI_PATH,
     operationId: 'openapi',
     summary: 'This document',
     tag: 'operations',

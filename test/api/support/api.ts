@@ -1,18 +1,13 @@
 import { Agent, request } from 'node:http';
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
+import type { OutgoingHttpHeaders } from 'node:http';
 import { assertDocumented } from './documented.ts';
+import type { SeenAnswer } from './documented.ts';
 import { startEntry } from './process.ts';
 import type { EntryProcess } from './process.ts';
 
 export const ADMIN_TOKEN = 'admin-token-for-the-tests';
 
-export interface Answer {
-  status: number;
-  headers: IncomingHttpHeaders;
-  text: string;
-  /** The parsed body; undefined when it is not JSON. */
-  json: any;
-}
+export type Answer = SeenAnswer;
 
 export interface CallOptions {
   token?: string | undefined;

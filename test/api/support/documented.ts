@@ -1,16 +1,24 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { Engine } from '../../../queues/engine.ts';
 import { createApiMetrics } from '../../../src/api/metrics.ts';
 import { openApiDocument } from '../../../src/api/openapi/document.ts';
 import { routeTable } from '../../../src/api/route-table.ts';
-import type { Answer } from './api.ts';
+
+export interface SeenAnswer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  text: string;
+  /** The parsed body; undefined when it is not JSON. */
+  json: any;
+}
 
 /**
  * Holds an answer against /openapi.json: its status and type of content must be there, and its body must fit. So every test
  * that calls the API also finds what the document leaves out. Paths that no route has are left alone.
  * @throws Error that says what is not documented
  */
-export function assertDocumented(method: string, target: string, answer: Answer): void {
+export function assertDocumented(method: string, target: string, answer: SeenAnswer): void {
   const operation = operationOf(method, target);
   if (operation === undefined || answer.status === 0) return;
   const [path, name] = operation;

@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   readdirSync,
   rmSync,
   symlinkSync,
@@ -73,10 +74,15 @@ describe('the client in an application of somebody else', () => {
       // @ts-expect-error no such state
       export const done = state === 'done';`,
     );
+    const [, example = ''] =
+      /```ts\n(import \{ WaggleClient \}.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+    expect(example).not.toBe('');
+    const source = 'declare function manyJobs(): AsyncIterable<{ task: string }>;';
+    writeFileSync(join(application, 'readme.ts'), `${example}${source}`);
     const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
     const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules/@types')];
     const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', ...types];
-    const { status, stdout } = spawnSync(process.execPath, [tsc, ...options, 'application.ts'], {
+    const { status, stdout } = spawnSync(process.execPath, [tsc, ...options, 'application.ts', 'readme.ts'], {
       cwd: application,
       encoding: 'utf8',
     });

@@ -2,6 +2,7 @@ import type { Mutant } from './mutant.ts';
 
 const ring = 'queues/fair/lua/ring';
 const turns = 'test/queues/fair/turn-batches';
+const plainLimits = 'test/queues/fair/plain-limits';
 const batches = 'test/queues/fair/batches.test';
 const batchWalk = 'test/queues/fair/batches.property';
 
@@ -70,20 +71,20 @@ export const batchMutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'fetch(ARGV[n * 5 + 1])',
+    from: 'fetch(ARGV[i + 2])',
     to: 'fetch(ARGV[6])',
     tests: batches,
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: "if replies[n] == 0 and ARGV[n * 5 + 3] == '1' then",
-    to: 'if replies[n] == 0 then',
+    from: "if ARGV[i + 4] == '1' then",
+    to: 'if true then',
     tests: batches,
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'replies[#replies + 1] = code or 0',
-    to: 'replies[#replies + 1] = code or replies[#replies] or 0',
+    from: 'all[#all + 1] = replies[i] or 0',
+    to: 'all[#all + 1] = replies[i] or all[#all] or 0',
     tests: batches,
   },
   {
@@ -100,7 +101,7 @@ export const batchMutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'ending = ending + (replies[n] == 0 and 1 or 0)',
+    from: 'ending = ending + (replies[i] == 0 and 1 or 0)',
     to: "ending = native('EXISTS', activeKey) == 0 and native('XADD', eventsKey, '*', 'event', 'drained') and 1 or ending",
     tests: batches,
   },
@@ -144,6 +145,56 @@ export const batchMutants: readonly Mutant[] = [
     file: 'queues/fair/lua/add-place.lua',
     from: 'wakes = wakes or mayRun and tell',
     to: 'wakes = mayRun and tell',
+    tests: batches,
+  },
+  // What several ends and starts of one call share.
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: ' or named[jobId] then',
+    to: ' then',
+    tests: plainLimits,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if someWait and',
+    to: 'if false and',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'holders[n])',
+    to: 'ARGV[i + 2])',
+    tests: batches,
+  },
+  {
+    file: `${ring}/base.lua`,
+    from: "local were = native('HMGET', key, unpack(fields))\n  native('HDEL', key, unpack(fields))",
+    to: "local were = native('HMGET', key, unpack(fields))",
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: '    if were[n] then\n',
+    to: '    if true then\n',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'foreseen[groups[i]] = texts[i]',
+    to: 'foreseen[groups[i]] = texts[2]',
+    tests: plainLimits,
+  },
+  { file: `${ring}/limits.lua`, from: '  default = texts[1]\n', to: '', tests: plainLimits },
+  {
+    file: `${ring}/pick.lua`,
+    from: '    slotted = {}\n',
+    to: '    slotted = { slotted[1], slotted[2] }\n',
+    tests: batches,
+  },
+  {
+    file: 'queues/fair/lua/claim.lua',
+    from: '  if gated then\n    commitClaims(base)\n  end\n',
+    to: '',
     tests: batches,
   },
 ];

@@ -3,6 +3,8 @@ import type { Mutant } from './mutant.ts';
 
 const ring = 'queues/fair/lua/ring';
 const limits = 'test/queues/fair/limits.property';
+const plainLimits = 'test/queues/fair/plain-limits';
+const keyTests = 'test/queues/fair/keys.test';
 const keys = 'test/queues/fair/keys.property';
 const fairness = 'test/queues/fair/fairness.property';
 const twins = 'test/queues/fair/twins.property';
@@ -66,9 +68,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: "changes[#changes + 1], changes[#changes + 2] = 'held', '1'",
+    from: "native('HSET', use.key, 'held', '1')",
     to: '',
-    tests: limits,
+    tests: plainLimits,
   },
   {
     file: `${ring}/limits.lua`,
@@ -77,6 +79,59 @@ export const mutants: readonly Mutant[] = [
     tests: limits,
   },
   { file: `${ring}/limits.lua`, from: 'parking().settleElsewhere(use)', to: '', tests: found },
+  // Limits, where they are plain
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if not (limit.m and run >= limit.m)',
+    to: 'if not (limit.m and run > limit.m)',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: '(every and tat - ahead > now())',
+    to: '(every and tat - ahead > now() + every)',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.m and run >= limit.m or limit.e and',
+    to: 'limit.e and',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: ' or limit.e and tat - (limit.t or 0) > now() then',
+    to: ' then',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'if limit.e and not free then',
+    to: 'if limit.e then',
+    tests: plainLimits,
+  },
+  { file: `${ring}/limits.lua`, from: 'if not more or limit.m', to: 'if limit.m', tests: plainLimits },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.isPlain = not (limit.u or',
+    to: 'limit.isPlain = not (',
+    tests: plainLimits,
+  },
+  {
+    file: `${ring}/limits.lua`,
+    from: 'limit.u or limit.c or limit.i',
+    to: 'limit.u or limit.i',
+    tests: charges,
+  },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.q)', tests: plainLimits },
+  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.i)', tests: plainLimits },
+  {
+    file: 'queues/fair/repairs.ts',
+    from: "    { place: 'bk', steps: 50, cursor: '0' },\n",
+    to: '',
+    tests: keyTests,
+  },
+  { file: 'queues/fair/repairs.ts', from: 'steps: Infinity', to: 'steps: 3', tests: keyTests },
   {
     file: `${ring}/parking.lua`,
     from: 'if due and tonumber(due) >= HELD then',
@@ -85,8 +140,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'local run = (tonumber(state[1]) or 0) - 1',
-    to: 'local run = (tonumber(state[1]) or 0) - 2',
+    from: 'local run = (state[1] or 0) - 1',
+    to: 'local run = (state[1] or 0) - 2',
     tests: limits,
   },
   {
@@ -113,7 +168,7 @@ export const mutants: readonly Mutant[] = [
     to: 'local _ = queue',
     tests: limits,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[6] then', to: 'if false then', tests: limits },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[SLOT] then', to: 'if false then', tests: limits },
   {
     file: 'queues/fair/lua/virtual.lua',
     from: 'if job[1] or isLost then',
@@ -134,7 +189,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: found,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[7] and', to: 'if false and', tests: keys },
+  { file: 'queues/fair/lua/complete.lua', from: 'if job[FK] then', to: 'if false then', tests: keys },
   { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {

@@ -4,6 +4,7 @@ import type { GroupOptions } from '../../../queues/fair/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
+import { checkStalled } from './job-moves.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -138,6 +139,31 @@ describe('a key comes back', () => {
       await narrow.remove();
       expect((await take(worker))?.name).toBe('c');
     });
+  });
+});
+
+test('a stalled check gives back the keys that jobs wait for, however many jobs have keys', async () => {
+  await inLab('fair', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand()];
+    const names = Array.from({ length: 4_000 }, (_, index) => `k${index}`);
+    await queue.addBulk(names.map((key) => ({ name: key, data: {}, opts: keyed({ key }) })));
+    const lost = names.filter((_, index) => index % 200 === 0);
+    await queue.addBulk(lost.map((key) => ({ name: 'next', data: {}, opts: keyed({ key }) })));
+    const jobs = await queue.getWaiting(0, -1);
+    for (const { id } of jobs.filter((job) => lost.includes(job.name)))
+      await lab.redis
+        .multi()
+        .del(queue.toKey(String(id)))
+        .zrem(lab.backend(queue).toKey('fair:q::g'), String(id))
+        .exec();
+    const blocked = async (): Promise<number> => (await lab.backend(queue).countGroup('g')).blocked;
+    expect(await blocked()).toBe(20);
+    await checkStalled(lab, worker);
+    expect(await blocked()).toBe(0);
+    // Each of them was taken over by the one that waited; those are lost as well, and nobody waits.
+    for (const { id } of (await queue.getWaiting(0, -1)).filter((job) => job.name === 'next'))
+      await lab.redis.zrem(lab.backend(queue).toKey('fair:q::g'), String(id));
+    expect(await lab.backend(queue).repairSlots()).toMatchObject({ keys: 20 });
   });
 });
 

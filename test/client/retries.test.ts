@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { linesOf } from '../../src/client/lines.ts';
 import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import { startApi } from '../api/support/api.ts';
@@ -70,6 +71,31 @@ test('what was asked to wait waits as long as it was asked, and no retry is made
     Promise.resolve(new Response('<h1>Hello</h1>', { status: 418 })),
   );
   await expect(foreign.client.me()).rejects.toMatchObject({ code: 'unexpected_answer', problem: null });
+});
+
+test('what was removed by an attempt whose answer is lost is removed', async () => {
+  const { client, sent } = watchedClient(api, {}, (n, go) =>
+    n === 1 ? go().then(() => refusal(502, 'bad_gateway')) : undefined,
+  );
+  await client.queues.put('mail', { maxRunning: 1 });
+  await client.queues.remove('mail');
+  expect(sent.map(({ method }) => method)).toEqual(['PUT', 'DELETE', 'DELETE']);
+  await expect(client.queues.remove('mail')).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('lines of a connection that says nothing any more end in time, and a line without an end is none', async () => {
+  const encoder = new TextEncoder();
+  const silent = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(encoder.encode('{"n":1}\n\n{"n":')),
+  });
+  const seen: string[] = [];
+  const reading = async (): Promise<void> => {
+    for await (const line of linesOf(new Response(silent), 50)) seen.push(line);
+  };
+  await expect(reading()).rejects.toMatchObject({ name: 'WaggleError', code: 'timeout' });
+  expect(seen).toEqual(['{"n":1}']);
+  const whole = ['é 1', 'two'].map((line) => `${line}\n`).join('');
+  expect(await allOf(linesOf(new Response(`${whole}cut o`), 1000))).toEqual(['é 1', 'two']);
 });
 
 test('an attempt without an answer is given up in time, and a caller’s signal ends all attempts', async () => {

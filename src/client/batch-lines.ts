@@ -98,7 +98,6 @@ class Sending {
       },
       pull: async (controller) => {
         const { done, value } = await lines.next();
-        if (ended.aborted) return;
         if (done) controller.close();
         else controller.enqueue(value);
       },

@@ -150,15 +150,9 @@ export const batchMutants: readonly Mutant[] = [
   // What several ends and starts of one call share.
   {
     file: 'queues/fair/lua/complete.lua',
-    from: ' or named[jobId] then',
-    to: ' then',
-    tests: plainLimits,
-  },
-  {
-    file: 'queues/fair/lua/complete.lua',
     from: 'if someWait and',
     to: 'if false and',
-    tests: batches,
+    tests: 'test/queues/fair/keys.property',
   },
   {
     file: 'queues/fair/lua/complete.lua',
@@ -184,17 +178,10 @@ export const batchMutants: readonly Mutant[] = [
     to: 'foreseen[groups[i]] = texts[2]',
     tests: plainLimits,
   },
-  { file: `${ring}/limits.lua`, from: '  default = texts[1]\n', to: '', tests: plainLimits },
-  {
-    file: `${ring}/pick.lua`,
-    from: '    slotted = {}\n',
-    to: '    slotted = { slotted[1], slotted[2] }\n',
-    tests: batches,
-  },
   {
     file: 'queues/fair/lua/claim.lua',
     from: '  if gated then\n    commitClaims(base)\n  end\n',
     to: '',
-    tests: batches,
+    tests: plainLimits,
   },
 ];

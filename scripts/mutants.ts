@@ -119,12 +119,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/limits.lua`,
-    from: 'limit.u or limit.c or limit.i',
-    to: 'limit.u or limit.i',
+    from: 'limit.u or limit.c or',
+    to: 'limit.u or',
     tests: charges,
   },
-  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.q)', tests: plainLimits },
-  { file: `${ring}/limits.lua`, from: 'or limit.i or limit.q)', to: 'or limit.i)', tests: plainLimits },
+  { file: `${ring}/limits.lua`, from: 'limit.c or limit.q)', to: 'limit.c)', tests: plainLimits },
   {
     file: 'queues/fair/repairs.ts',
     from: "    { place: 'bk', steps: 50, cursor: '0' },\n",

@@ -35,17 +35,16 @@ end
 local found, replies = {}, {} -- what the hash of each has, see readJobs(); what is answered: 0, a code, or a next job
 local ATM, SLOT, FK, CXL, GATE = 5, 6, 7, 8, 9
 
--- Reads the hashes of all jobs; returns their locks and what those are. The lean finish is not for one that is named twice.
+-- Reads the hashes of all jobs; returns their locks and what those are.
 local function readJobs()
-  local locks, named = {}, {}
+  local locks = {}
   for i = 4, #ARGV, 5 do
-    local jobId = ARGV[i]
-    local key = base .. jobId
+    local key = base .. ARGV[i]
     local job = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
-    if not job[1] or job[2] or job[3] or job[4] or named[jobId] then
+    if not job[1] or job[2] or job[3] or job[4] then
       replies[i] = -201
     end
-    found[i], named[jobId], locks[#locks + 1] = job, true, key .. ':lock'
+    found[i], locks[#locks + 1] = job, key .. ':lock'
   end
   return locks, native('MGET', unpack(locks))
 end

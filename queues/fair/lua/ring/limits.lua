@@ -55,7 +55,7 @@ local function decoded(text)
   local limit = known[text]
   if not limit then
     limit = string.byte(text) == 123 and cjson.decode(text) or { w = text }
-    limit.isPlain = not (limit.u or limit.c or limit.i or limit.q)
+    limit.isPlain = not (limit.u or limit.c or limit.q)
     known[text] = limit
   end
   return limit

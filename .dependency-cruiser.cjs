@@ -52,6 +52,20 @@ module.exports = {
       to: { path: '^(src|queues|workers)/', pathNot: '^src/shared/' },
     },
     {
+      name: 'client-stands-alone',
+      severity: 'error',
+      comment:
+        'Whoever calls the API needs neither Redis nor Node for it: of anything else the client takes only types.',
+      from: { path: '^src/client/' },
+      to: { pathNot: '^src/client/', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'client-knows-shared-only',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: { path: '^(src|queues|workers)/', pathNot: '^src/(client|shared)/' },
+    },
+    {
       name: 'demo-is-not-the-product',
       severity: 'error',
       comment: 'The demo is left out of the build.',

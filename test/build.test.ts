@@ -1,7 +1,19 @@
-import { beforeAll, expect, test } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { smokeTest } from '../scripts/smoke.ts';
 import { freshRedisUrl } from './support/redis.ts';
@@ -30,5 +42,50 @@ test('the built API and worker start, are healthy, run a job and end on SIGTERM'
     healthcheck: ['node', 'scripts/healthcheck.mjs'],
     redisUrl: await freshRedisUrl(),
     env: { PATH: process.env.PATH ?? '', NODE_ENV: 'production' },
+  });
+});
+
+describe('the client in an application of somebody else', () => {
+  const application = mkdtempSync(join(tmpdir(), 'waggle-application-'));
+  afterAll(() => rmSync(application, { recursive: true, force: true }));
+
+  test('is imported by the name of the package, and runs with nothing beside it', () => {
+    const say =
+      "process.stdout.write(new WaggleClient({ baseUrl: 'http://localhost', token: 'x' }).jobs.constructor.name)";
+    const run = (code: string, cwd: string): string =>
+      execFileSync(process.execPath, ['--input-type=module', '-e', code], { cwd, encoding: 'utf8' });
+    expect(run(`import { WaggleClient } from 'waggle'; ${say}`, ROOT)).toBe('JobsClient');
+    cpSync(join(ROOT, 'dist/src/client'), join(application, 'alone'), { recursive: true });
+    writeFileSync(join(application, 'package.json'), '{"type": "module"}');
+    expect(run(`import { WaggleClient } from './alone/index.js'; ${say}`, application)).toBe('JobsClient');
+  });
+
+  test('brings its types', () => {
+    mkdirSync(join(application, 'node_modules'));
+    symlinkSync(ROOT, join(application, 'node_modules/waggle'));
+    writeFileSync(
+      join(application, 'application.ts'),
+      `import { WaggleClient } from 'waggle';
+      const { jobs } = new WaggleClient({ baseUrl: 'http://localhost', token: 'x' });
+      const { state } = await jobs.create({ task: 'echo', priority: 3 });
+      export const ended = state === 'completed' || state === 'failed';
+      // @ts-expect-error no such field
+      await jobs.create({ task: 'echo', prio: 3 });
+      // @ts-expect-error no such state
+      export const done = state === 'done';`,
+    );
+    const [, example = ''] =
+      /```ts\n(import \{ WaggleClient \}.*?)```/s.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+    expect(example).not.toBe('');
+    const source = 'declare function manyJobs(): AsyncIterable<{ task: string }>;';
+    writeFileSync(join(application, 'readme.ts'), `${example}${source}`);
+    const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+    const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules/@types')];
+    const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', ...types];
+    const { status, stdout } = spawnSync(process.execPath, [tsc, ...options, 'application.ts', 'readme.ts'], {
+      cwd: application,
+      encoding: 'utf8',
+    });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
   });
 });

@@ -2,6 +2,7 @@ import express from 'express';
 import type { Express } from 'express';
 import type { Engine } from '../../queues/engine.ts';
 import { createDashboard } from '../dashboard/dashboard.ts';
+import { createDocs } from '../docs/docs.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ApiSettings } from '../shared/settings.ts';
 import type { Tracing } from '../shared/tracing.ts';
@@ -22,8 +23,10 @@ import { requestTrace } from './middleware/request-trace.ts';
 import { apiSecurityHeaders } from './middleware/security-headers.ts';
 import { mountRoute } from './mount.ts';
 import { routeTable } from './route-table.ts';
+import { OPENAPI_PATH } from './routes/openapi.ts';
 
 const DASHBOARD = '/dashboard';
+const DOCS = '/docs';
 
 export interface AppOptions {
   engine: Engine;
@@ -77,6 +80,7 @@ export function createApp({
       path: DASHBOARD,
     }),
   );
+  app.use(DOCS, createDocs(DOCS, OPENAPI_PATH));
   app.use(notFound(), errorHandler(logger));
   return app;
 }

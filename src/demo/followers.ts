@@ -1,5 +1,5 @@
-import type { Job, JobPage } from '../shared/schemas.ts';
-import type { Client } from './client.ts';
+import type { CallOptions, WaggleClient } from '../client/index.ts';
+import type { Job } from '../shared/schemas.ts';
 import type { JobTimes } from './figures.ts';
 
 const PAGE = 200;
@@ -25,18 +25,20 @@ export interface Follower {
 
 /** Looks at every job each time, by listing the tenant's jobs: right for a few of them. */
 export class ListFollower implements Follower {
-  readonly #client: Client;
+  readonly #client: WaggleClient;
   readonly #ids: ReadonlySet<string>;
+  readonly #options: CallOptions;
   #last: Standing | undefined;
 
-  constructor(client: Client, ids: readonly string[]) {
+  constructor(client: WaggleClient, ids: readonly string[], options: CallOptions) {
     this.#client = client;
     this.#ids = new Set(ids);
+    this.#options = options;
   }
 
   async look(): Promise<Standing> {
     if (this.#last?.done === this.#ids.size) return this.#last;
-    this.#last = standingOf(await listJobs(this.#client, this.#ids), this.#ids.size);
+    this.#last = standingOf(await listJobs(this.#client, this.#ids, this.#options), this.#ids.size);
     return this.#last;
   }
 }
@@ -47,17 +49,19 @@ export class ListFollower implements Follower {
  * few that finish out of order); every `step`th job is looked at until it has finished, and tells the times.
  */
 export class SampleFollower implements Follower {
-  readonly #client: Client;
+  readonly #client: WaggleClient;
   readonly #ids: readonly string[];
   readonly #step: number;
+  readonly #options: CallOptions;
   readonly #sample = new Map<number, JobTimes>();
   #started = 0;
   #finished = 0;
 
-  constructor(client: Client, ids: readonly string[], step: number) {
+  constructor(client: WaggleClient, ids: readonly string[], step: number, options: CallOptions) {
     this.#client = client;
     this.#ids = ids;
     this.#step = step;
+    this.#options = options;
   }
 
   async look(): Promise<Standing> {
@@ -102,24 +106,26 @@ export class SampleFollower implements Follower {
   }
 
   async #job(index: number): Promise<JobTimes> {
-    return timesOf(await this.#client.get<Job>(`/v1/jobs/${this.#ids[index] ?? ''}`));
+    return timesOf(await this.#client.jobs.get(this.#ids[index] ?? '', this.#options));
   }
 }
 
 /** Looks at every one of a tenant's jobs once: some dozen requests for some thousand jobs. */
-export async function countAll(client: Client, ids: readonly string[]): Promise<Standing> {
-  return standingOf(await listJobs(client, new Set(ids)), ids.length);
+export async function countAll(
+  client: WaggleClient,
+  ids: readonly string[],
+  options: CallOptions,
+): Promise<Standing> {
+  return standingOf(await listJobs(client, new Set(ids), options), ids.length);
 }
 
-async function listJobs(client: Client, ids: ReadonlySet<string>): Promise<Job[]> {
+async function listJobs(
+  { jobs }: WaggleClient,
+  ids: ReadonlySet<string>,
+  options: CallOptions,
+): Promise<Job[]> {
   const found: Job[] = [];
-  let cursor: string | null = null;
-  do {
-    const after: string = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-    const page: JobPage = await client.get(`/v1/jobs?limit=${PAGE}${after}`);
-    found.push(...page.jobs.filter((job) => ids.has(job.id)));
-    cursor = page.nextCursor;
-  } while (cursor !== null);
+  for await (const job of jobs.list({ limit: PAGE }, options)) if (ids.has(job.id)) found.push(job);
   return found;
 }
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from './client.ts';
+import { WaggleClient } from '../client/index.ts';
 import { startEmbeddedRedis } from './embedded-redis.ts';
 import type { EmbeddedRedis } from './embedded-redis.ts';
 import { ChildDied, explainEnding, Interrupted, listenForSignals, unlessAborted } from './ending.ts';
@@ -72,9 +72,9 @@ async function run(
   );
 
   const startedAt = Date.now();
-  const admin = new Client(platform.url, platform.adminToken, signal);
+  const admin = new WaggleClient({ baseUrl: platform.url, token: platform.adminToken });
   const limits = { watchUntil: startedAt + WATCH_MS, smallUntil: startedAt + SMALL_MS };
-  const outcome = await playStory({ admin, screen, ...limits, signal });
+  const outcome = await playStory({ admin, baseUrl: platform.url, screen, ...limits, signal });
 
   // Without workers on the side, the comparison has the machine for itself, as the story had.
   await platform.stopWorkers();

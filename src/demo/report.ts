@@ -82,7 +82,7 @@ export function whileItStays(
 Everything stays up until Ctrl-C.
   API           ${url}
   Dashboard     ${url}/dashboard (log in with the admin token)
-  API document  ${url}/openapi.json
+  API document  ${url}/docs, ${url}/openapi.json
   Admin token   ${adminToken}
   Tenant key    ${key} (tenant ${tenant})
   Logs          ${logFolder}

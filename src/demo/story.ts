@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BatchResponse, Flow, FlowReceipt, FlowTree, Job, JobRequest } from '../shared/schemas.ts';
-import type { ApiKey } from '../shared/tenant-schemas.ts';
-import type { Client } from './client.ts';
+import { WaggleClient } from '../client/index.ts';
+import type { CallOptions, FlowTreeInput } from '../client/index.ts';
+import type { Flow } from '../shared/schemas.ts';
 import { allDoneMs, quantity } from './figures.ts';
 import type { JobTimes } from './figures.ts';
 import { countAll, ListFollower, SampleFollower } from './followers.ts';
@@ -22,14 +22,13 @@ export const SMALL = [
   { tenant: 'florist', weight: 1 },
 ];
 
-const BATCH = 1000;
 /** How long the flood has the workers for itself, from its first request on. */
 const FLOOD_ALONE_MS = 3000;
 const REFRESH_MS = 250;
 const SAMPLE_EVERY = 25;
 const FLOW_OWNER = 'bakery';
-const FLOW_WAIT_SECONDS = 30;
-const FLOW: FlowTree = {
+const FLOW_WAIT_MS = 30_000;
+const FLOW: FlowTreeInput = {
   task: 'echo',
   name: 'report',
   payload: { report: 'ready' },
@@ -37,7 +36,9 @@ const FLOW: FlowTree = {
 };
 
 export interface StoryOptions {
-  admin: Client;
+  admin: WaggleClient;
+  /** Where the API is, for tenants with keys of their own. */
+  baseUrl: string;
   screen: Screen;
   /** When to stop watching the flood even if some of it still waits. Times in ms since the epoch. */
   watchUntil: number;
@@ -58,7 +59,7 @@ export interface StoryOutcome {
 interface Player {
   tenant: string;
   weight: number;
-  client: Client;
+  client: WaggleClient;
   secret: string;
   follower?: Follower;
 }
@@ -71,7 +72,7 @@ interface Player {
 export async function playStory(options: StoryOptions): Promise<StoryOutcome> {
   const { screen } = options;
   const [flood, ...small] = await Promise.all(
-    [FLOOD, ...SMALL].map((tenant) => createPlayer(options.admin, tenant)),
+    [FLOOD, ...SMALL].map((tenant) => createPlayer(options, tenant)),
   );
   const stage = new Stage(options, [flood!, ...small]);
 
@@ -84,8 +85,8 @@ export async function playStory(options: StoryOptions): Promise<StoryOutcome> {
   );
   stage.explain();
   const beganAt = Date.now();
-  const floodIds = await sendJobs(flood!, FLOOD.jobs);
-  flood!.follower = new SampleFollower(flood!.client, floodIds, SAMPLE_EVERY);
+  const floodIds = await sendJobs(flood!, FLOOD.jobs, options);
+  flood!.follower = new SampleFollower(flood!.client, floodIds, SAMPLE_EVERY, options);
   await stage.watch(beganAt + FLOOD_ALONE_MS, () => false);
   stage.settle();
 
@@ -94,7 +95,9 @@ export async function playStory(options: StoryOptions): Promise<StoryOutcome> {
   screen.say(`${FLOW_OWNER} adds a flow: a report that waits for its three parts.`);
   const smallAfterMs = Date.now() - beganAt;
   const flowOwner = small.find(({ tenant }) => tenant === FLOW_OWNER)!;
-  const flowEnd = Promise.all(small.map(sendSmall)).then(() => runFlow(flowOwner.client));
+  const flowEnd = Promise.all(small.map((one) => sendSmall(one, options))).then(() =>
+    runFlow(flowOwner.client, options),
+  );
   const [flow] = await Promise.all([
     flowEnd,
     stage.watch(options.smallUntil, (rows) => rows.length === stage.size && rows.every(isDone(small))),
@@ -105,7 +108,7 @@ export async function playStory(options: StoryOptions): Promise<StoryOutcome> {
 
   screen.say(`The flood has the workers for itself again.`);
   await stage.watch(options.watchUntil, isDrained);
-  const counted = await countAll(flood!.client, floodIds);
+  const counted = await countAll(flood!.client, floodIds, options);
   stage.settle({ ...FLOOD, standing: counted });
   requireNoFailures(FLOOD.tenant, counted);
   screen.say(
@@ -181,41 +184,33 @@ class Stage {
 }
 
 async function createPlayer(
-  admin: Client,
+  { admin, baseUrl, signal }: StoryOptions,
   { tenant, weight }: { tenant: string; weight: number },
 ): Promise<Player> {
-  await admin.put(`/v1/tenants/${tenant}`, { weight });
-  const { secret } = await admin.post<ApiKey>(`/v1/tenants/${tenant}/keys`, {
-    scopes: ['jobs:read', 'jobs:write'],
-  });
-  return { tenant, weight, secret, client: admin.as(secret) };
+  await admin.tenants.put(tenant, { weight }, { signal });
+  const { secret } = await admin.keys.create(tenant, { scopes: ['jobs:read', 'jobs:write'] }, { signal });
+  return { tenant, weight, secret, client: new WaggleClient({ baseUrl, token: secret }) };
 }
 
-async function sendSmall(player: Player): Promise<void> {
-  player.follower = new ListFollower(player.client, await sendJobs(player, SMALL_JOBS));
+async function sendSmall(player: Player, options: CallOptions): Promise<void> {
+  const ids = await sendJobs(player, SMALL_JOBS, options);
+  player.follower = new ListFollower(player.client, ids, options);
 }
 
-async function sendJobs({ tenant, client }: Player, count: number): Promise<string[]> {
+async function sendJobs({ tenant, client }: Player, count: number, options: CallOptions): Promise<string[]> {
+  const jobs = Array.from({ length: count }, () => ({ task: 'sleep', payload: { ms: SLEEP_MS } }));
   const ids: string[] = [];
-  while (ids.length < count) {
-    const jobs: JobRequest[] = Array.from({ length: Math.min(BATCH, count - ids.length) }, () => ({
-      task: 'sleep',
-      payload: { ms: SLEEP_MS },
-    }));
-    const { results } = await client.post<BatchResponse>('/v1/jobs/batch', { jobs });
-    for (const result of results) {
-      if ('problem' in result) throw new Error(`A job of ${tenant} was refused: ${result.problem.detail}`);
-      ids.push(result.id);
-    }
+  for await (const outcome of client.jobs.batchLines(jobs, options)) {
+    if ('problem' in outcome) throw new Error(`A job of ${tenant} was refused: ${outcome.problem.detail}`);
+    ids.push(outcome.id);
   }
   return ids;
 }
 
-/** Enqueues the flow and holds the line until its root has finished. */
-async function runFlow(client: Client): Promise<Flow> {
-  const { id } = await client.post<FlowReceipt>('/v1/flows', { tree: FLOW });
-  await client.get<Job>(`/v1/jobs/${id}?wait=${FLOW_WAIT_SECONDS}`);
-  const flow = await client.get<Flow>(`/v1/flows/${id}`);
+/** Enqueues the flow and waits until it has ended. */
+async function runFlow({ flows }: WaggleClient, { signal }: CallOptions): Promise<Flow> {
+  const { id } = await flows.create({ tree: FLOW }, { signal });
+  const flow = await flows.waitFor(id, { signal, timeoutMs: FLOW_WAIT_MS });
   if (flow.state !== 'completed') throw new Error(`The flow of ${FLOW_OWNER} is ${flow.state}.`);
   return flow;
 }

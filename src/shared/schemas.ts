@@ -304,7 +304,14 @@ export type FlowTree = z.output<typeof JobRequest> & {
   children?: FlowTree[] | undefined;
 };
 
-export const FlowTree: z.ZodType<FlowTree> = z
+/** The same as a caller writes it: what has a default may be left out. */
+export type FlowTreeInput = Omit<z.input<typeof JobRequest>, 'dedupe'> & {
+  name?: string | undefined;
+  onChildFailure?: OnChildFailure | undefined;
+  children?: FlowTreeInput[] | undefined;
+};
+
+export const FlowTree: z.ZodType<FlowTree, FlowTreeInput> = z
   .strictObject({
     ...jobFields,
     name: NodeName.optional().meta({

@@ -29,11 +29,17 @@ beforeAll(async () => {
       path: path
         .replace('{id}', path.includes('tenants') ? 'acme' : UNKNOWN_ID)
         .replaceAll(/\{\w+\}/g, 'default'),
-      access: operation.security[0]?.bearer[0] ?? 'public',
+      access: accessOf(operation.security),
     })),
   );
 });
 afterAll(() => api.stop());
+
+/** The first credential that opens an operation says whose call it is. */
+function accessOf([first]: { adminToken?: string[]; apiKey?: string[] }[]): string {
+  if (first === undefined) return 'public';
+  return first.apiKey === undefined ? 'admin' : (first.apiKey[0] ?? 'tenant');
+}
 
 const guarded = (): Row[] => rows.filter((row) => row.access !== 'public');
 const ofTenants = (): Row[] => guarded().filter((row) => row.access !== 'admin');

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Client } from '../../src/demo/client.ts';
+import { WaggleClient } from '../../src/client/index.ts';
 import { SampleFollower } from '../../src/demo/followers.ts';
 
 const servers: Server[] = [];
@@ -17,7 +17,7 @@ interface Counts {
 }
 
 /** A server that knows `total` jobs, of which the first `counts.started` have started and so on; counts its calls. */
-async function jobsInOrder(counts: Counts): Promise<{ client: Client; calls: () => number }> {
+async function jobsInOrder(counts: Counts): Promise<{ client: WaggleClient; calls: () => number }> {
   let calls = 0;
   const server = createServer((req, res) => {
     calls += 1;
@@ -34,14 +34,14 @@ async function jobsInOrder(counts: Counts): Promise<{ client: Client; calls: () 
   servers.push(server.listen(0, '127.0.0.1'));
   await once(server, 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { client: new Client(url, 'token', new AbortController().signal), calls: () => calls };
+  return { client: new WaggleClient({ baseUrl: url, token: 'token' }), calls: () => calls };
 }
 
 test('the sample finds the counts of many jobs by a few look-ups, and wait times evenly', async () => {
   const counts: Counts = { started: 0, finished: 0 };
   const { client, calls } = await jobsInOrder(counts);
   const ids = Array.from({ length: 5000 }, (_, index) => String(index));
-  const follower = new SampleFollower(client, ids, 25);
+  const follower = new SampleFollower(client, ids, 25, {});
 
   const steps: Counts[] = [
     { started: 0, finished: 0 },

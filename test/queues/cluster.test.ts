@@ -369,7 +369,11 @@ describe('Waggle with a tenant in each of four shards', () => {
       await eventually('it runs', async () => (await engine.jobs.get(tenant, running)).state === 'active');
       expect((await control.cancel(tenant, running, request)).state).toBe('cancelled');
       open.open();
-      await engine.jobs.enqueueBatch(tenant, Array.from({ length: 16 }, () => ({ task: 'echo' })), context);
+      await engine.jobs.enqueueBatch(
+        tenant,
+        Array.from({ length: 16 }, () => ({ task: 'echo' })),
+        context,
+      );
     }
   });
 
@@ -392,7 +396,10 @@ describe('Waggle with a tenant in each of four shards', () => {
 describe('at the end', () => {
   test('every script there is has run on some node', async () => {
     const scripts = [
-      ...fairScripts({ unprioritized: 'first', listsFailed: false }).map(({ name, content }) => ({ name, texts: [content] })),
+      ...fairScripts({ unprioritized: 'first', listsFailed: false }).map(({ name, content }) => ({
+        name,
+        texts: [content],
+      })),
       ...luaFiles().map((path) => ({ name: path, texts: [readFileSync(path, 'utf8')] })),
     ];
     for (const { name, content } of fairScripts({ unprioritized: 'last', listsFailed: true }))

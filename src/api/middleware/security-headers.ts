@@ -14,18 +14,25 @@ export function apiSecurityHeaders(): RequestHandler {
  * this policy leaves unasked.
  */
 export function pageSecurityHeaders(): RequestHandler {
-  return withPolicy({
-    defaultSrc: ["'none'"],
-    baseUri: ["'self'"],
-    connectSrc: ["'self'"],
-    fontSrc: ["'self'"],
-    formAction: ["'self'"],
-    frameAncestors: ["'none'"],
-    imgSrc: ["'self'", 'data:'],
-    scriptSrc: ["'self'"],
-    styleSrc: ["'self'", "'unsafe-inline'"],
-  });
+  return withPolicy({ ...ownPage, styleSrc: ["'self'", "'unsafe-inline'"] });
 }
+
+/** Headers for the page that shows the API's document: everything comes from this server, and from files only. */
+export function docsSecurityHeaders(): RequestHandler {
+  return withPolicy(ownPage);
+}
+
+const ownPage: Directives = {
+  defaultSrc: ["'none'"],
+  baseUri: ["'self'"],
+  connectSrc: ["'self'"],
+  fontSrc: ["'self'"],
+  formAction: ["'self'"],
+  frameAncestors: ["'none'"],
+  imgSrc: ["'self'", 'data:'],
+  scriptSrc: ["'self'"],
+  styleSrc: ["'self'"],
+};
 
 function withPolicy(directives: Directives): RequestHandler {
   return helmet({

@@ -4,6 +4,7 @@ import { isTenantId } from '../../shared/ids.ts';
 import { ApiKeyList } from '../../shared/key-schemas.ts';
 import { TenantId } from '../../shared/schemas.ts';
 import { ApiKey, ApiKeyRequest } from '../../shared/tenant-schemas.ts';
+import { apiKey } from '../openapi/examples/tenants.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
@@ -53,7 +54,7 @@ export function apiKeyRoutes({ engine }: RouteDeps): Route[] {
     description: 'It opens nothing any more: at once in this API process, within 3 s in others.',
     tag: 'tenants',
     access: 'admin',
-    params: { id: TenantId, keyId: z.string() },
+    params: { id: TenantId, keyId: z.string().meta({ description: 'Key id.', examples: [apiKey.id] }) },
     responses: { 204: { description: 'It is revoked; revoking it again changes nothing.' } },
     problems: ['not_found'],
     async handle({ params }) {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { StoredAnswer } from '../../../queues/once/types.ts';
 import { Flow, FlowReceipt, FlowRequest } from '../../shared/schemas.ts';
 import { answerOnce, idempotencyHeader, repeatProblems, replayedHeader } from '../http/idempotency.ts';
+import { flow } from '../openapi/examples/jobs.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
@@ -41,7 +42,7 @@ export function flowRoutes({ engine }: RouteDeps): Route[] {
     summary: 'A flow and the state of each of its jobs',
     tag: 'flows',
     access: 'jobs:read',
-    params: { id: z.string().meta({ description: 'Flow id.' }) },
+    params: { id: z.string().meta({ description: 'Flow id.', examples: [flow.id] }) },
     responses: { 200: { description: 'The flow as it is now.', schema: Flow } },
     problems: ['not_found'],
     async handle({ tenant, params }) {

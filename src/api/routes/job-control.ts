@@ -4,7 +4,9 @@ import { Job } from '../../shared/schemas.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
-const params = { id: z.string().meta({ description: 'Job id.' }) };
+const params = {
+  id: z.string().meta({ description: 'Job id.', examples: ['default.01JZ3QK0M4Y8W6T2N5R7S9V1XC'] }),
+};
 const problems = ['not_found', 'job_not_in_state'] as const;
 
 /** What can be done to a job once it is in. */

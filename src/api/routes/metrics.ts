@@ -3,6 +3,10 @@ import type { ApiMetrics } from '../metrics.ts';
 import { defineRoute } from '../route.ts';
 import type { Route } from '../route.ts';
 
+const Exposition = z.string().meta({
+  examples: ['# TYPE waggle_http_requests_in_flight gauge\nwaggle_http_requests_in_flight 1\n'],
+});
+
 /** What Prometheus scrapes. */
 export function metricsRoutes(metrics: ApiMetrics): Route[] {
   const scrape = defineRoute({
@@ -12,7 +16,7 @@ export function metricsRoutes(metrics: ApiMetrics): Route[] {
     summary: 'Metrics of this process in the Prometheus text format',
     tag: 'operations',
     access: 'public',
-    responses: { 200: { description: 'The metrics.', schema: z.string(), contentType: 'text/plain' } },
+    responses: { 200: { description: 'The metrics.', schema: Exposition, contentType: 'text/plain' } },
     async handle() {
       const { type, content } = await metrics.expose();
       return { status: 200, text: { type, content } };

@@ -1,7 +1,13 @@
 import { z } from 'zod';
-import { openApiDocument } from '../openapi.ts';
+import { openApiDocument } from '../openapi/document.ts';
 import { defineRoute } from '../route.ts';
 import type { Route } from '../route.ts';
+
+export const OPENAPI_PATH = '/openapi.json';
+
+const OpenApi = z
+  .record(z.string(), z.unknown())
+  .meta({ examples: [{ openapi: '3.1.0', info: { title: 'Waggle', version: '1' }, paths: {} }] });
 
 /**
  * The document of all routes, itself included.
@@ -11,13 +17,13 @@ export function openApiRoutes(routes: () => Route[]): Route[] {
   let document: string | undefined;
   const get = defineRoute({
     method: 'get',
-    path: '/openapi.json',
+    path: OPENAPI_PATH,
     operationId: 'openapi',
     summary: 'This document',
     tag: 'operations',
     access: 'public',
     responses: {
-      200: { description: 'An OpenAPI 3.1 document.', schema: z.record(z.string(), z.unknown()) },
+      200: { description: 'An OpenAPI 3.1 document.', schema: OpenApi },
     },
     handle() {
       document ??= JSON.stringify(openApiDocument(routes()));

@@ -1,12 +1,13 @@
 import { z } from 'zod';
 import { Limited, OverallLimits } from '../../shared/overall-schemas.ts';
 import { QueueName, TaskName } from '../../shared/schemas.ts';
+import { limited } from '../openapi/examples/tenants.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
 const KINDS = {
-  queues: { one: 'queue', operation: 'Queue', param: QueueName },
-  tasks: { one: 'task', operation: 'Task', param: TaskName },
+  queues: { one: 'queue', operation: 'Queue', param: QueueName, example: 'mail' },
+  tasks: { one: 'task', operation: 'Task', param: TaskName, example: 'http.request' },
 } as const;
 
 /** What whole queues and tasks may do over all tenants, for the admin. */
@@ -27,7 +28,7 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
     operationId: `list${operation}s`,
     summary: `Every ${one} with limits`,
     responses: {
-      200: { description: `The ${kind}, by name.`, schema: z.strictObject({ [kind]: z.array(Limited) }) },
+      200: { description: `The ${kind}, by name.`, schema: listOf(kind) },
     },
     async handle() {
       return { status: 200, body: { [kind]: await engine.overall[kind].list() } };
@@ -80,4 +81,10 @@ function routesOf({ engine }: RouteDeps, kind: keyof typeof KINDS): Route[] {
   });
 
   return [list, get, put, remove];
+}
+
+function listOf(kind: keyof typeof KINDS): z.ZodType {
+  return z
+    .strictObject({ [kind]: z.array(Limited) })
+    .meta({ examples: [{ [kind]: [{ ...limited, name: KINDS[kind].example }] }] });
 }

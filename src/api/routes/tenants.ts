@@ -5,13 +5,16 @@ import { PurgeStatus, TenantRemoval } from '../../shared/purge-schemas.ts';
 import { TenantId } from '../../shared/schemas.ts';
 import { PauseRequest, Tenant, TenantSettings } from '../../shared/tenant-schemas.ts';
 import { invalid } from '../../shared/validate.ts';
+import { tenant } from '../openapi/examples/tenants.ts';
 import type { Reply } from '../http/reply.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
-const TenantList = z
-  .strictObject({ tenants: z.array(Tenant) })
-  .meta({ id: 'TenantList', description: 'Every tenant that was configured.' });
+const TenantList = z.strictObject({ tenants: z.array(Tenant) }).meta({
+  id: 'TenantList',
+  description: 'Every tenant that was configured.',
+  examples: [{ tenants: [tenant] }],
+});
 
 const TenantParam = z.union([TenantId, z.literal('*')]).meta({
   description: 'Tenant id; `*` stands for the defaults of tenants nobody configured.',

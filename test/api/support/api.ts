@@ -1,17 +1,13 @@
 import { Agent, request } from 'node:http';
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
+import type { OutgoingHttpHeaders } from 'node:http';
+import { assertDocumented } from './documented.ts';
+import type { SeenAnswer } from './documented.ts';
 import { startEntry } from './process.ts';
 import type { EntryProcess } from './process.ts';
 
 export const ADMIN_TOKEN = 'admin-token-for-the-tests';
 
-export interface Answer {
-  status: number;
-  headers: IncomingHttpHeaders;
-  text: string;
-  /** The parsed body; undefined when it is not JSON. */
-  json: any;
-}
+export type Answer = SeenAnswer;
 
 export interface CallOptions {
   token?: string | undefined;
@@ -44,8 +40,11 @@ export async function startApi(redisUrl: string, env: Record<string, string> = {
   });
   const { port } = (await server.logged('listening')) as { port: number };
   const shared = new Agent({ keepAlive: true, maxSockets: 32 });
-  const call: Api['call'] = (method, path, options = {}) =>
-    send(port, method, path, { agent: shared, ...options });
+  const call: Api['call'] = async (method, path, options = {}) => {
+    const answer = await send(port, method, path, { agent: shared, ...options });
+    assertDocumented(method, path, answer);
+    return answer;
+  };
   const admin: Api['admin'] = (method, path, options = {}) =>
     call(method, path, { token: ADMIN_TOKEN, ...options });
   return {

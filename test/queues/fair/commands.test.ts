@@ -135,7 +135,9 @@ describe('the commands of BullMQ', () => {
 
 describe('the shadow', () => {
   const prelude = (): string => {
-    const script = fairScripts({ unprioritized: 'first', listsFailed: false }).find((each) => each.name === 'getCounts');
+    const script = fairScripts({ unprioritized: 'first', listsFailed: false }).find(
+      (each) => each.name === 'getCounts',
+    );
     const stock = stockScripts().get('getCounts');
     return (script?.content ?? '').replace(stock?.content ?? '', '');
   };

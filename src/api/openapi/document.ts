@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { NDJSON } from './http/body.ts';
-import type { ErrorCode } from '../shared/errors.ts';
-import { problems } from '../shared/errors.ts';
-import { Problem } from '../shared/schemas.ts';
-import { SchemaComponents } from './openapi-schemas.ts';
-import type { JsonObject } from './openapi-schemas.ts';
-import type { ResponseDoc, Route } from './route.ts';
+import { NDJSON } from '../http/body.ts';
+import type { ResponseDoc, Route } from '../route.ts';
+import { exampleOf } from './examples/registered.ts';
+import { failures } from './failures.ts';
+import { headerDocs } from './headers.ts';
+import { SchemaComponents } from './schemas.ts';
+import type { JsonObject } from './schemas.ts';
+import { requirements, securitySchemes } from './security.ts';
 
 const TAGS = [
   { name: 'jobs', description: 'Enqueue and look up jobs.' },
@@ -15,12 +16,6 @@ const TAGS = [
   { name: 'tasks', description: 'What whole tasks may do.' },
   { name: 'operations', description: 'Probes, metrics and this document.' },
 ];
-
-const LIMIT_HEADERS = {
-  'Retry-After': 'Seconds after which to try again.',
-  RateLimit: 'What is left of the limit that was met, and when to look again.',
-  'RateLimit-Policy': 'The limit that was met.',
-};
 
 /** The OpenAPI 3.1 document of a route table. */
 export function openApiDocument(routes: readonly Route[]): JsonObject {
@@ -35,17 +30,13 @@ export function openApiDocument(routes: readonly Route[]): JsonObject {
       title: 'Waggle',
       version: '1',
       description: 'Background work for many tenants: jobs and flows in, fair shares out.',
+      license: { name: 'MIT', identifier: 'MIT' },
     },
+    servers: [{ url: '/' }],
     tags: TAGS,
     paths,
     components: {
-      securitySchemes: {
-        bearer: {
-          type: 'http',
-          scheme: 'bearer',
-          description: "A tenant's API key, a JWT of a tenant where these are taken, or the admin token.",
-        },
-      },
+      securitySchemes,
       schemas: components.all(),
     },
   };
@@ -62,8 +53,7 @@ function operation(route: Route, components: SchemaComponents): JsonObject {
     summary: route.summary,
     ...(route.description === undefined ? {} : { description: route.description }),
     tags: [route.tag],
-    // OpenAPI 3.1 lets any scheme list the roles or scopes it needs.
-    security: route.access === 'public' ? [] : [{ bearer: [route.access] }],
+    security: requirements(route.access),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(route.bodyDoc === undefined
       ? {}
@@ -71,8 +61,8 @@ function operation(route: Route, components: SchemaComponents): JsonObject {
           requestBody: {
             required: route.mayLackBody !== true,
             content: {
-              'application/json': { schema: components.schema(route.bodyDoc, 'input') },
-              ...(route.ndjson && { [NDJSON]: { schema: components.schema(route.ndjson.line, 'input') } }),
+              'application/json': content(route.bodyDoc, components, 'input'),
+              ...(route.ndjson && { [NDJSON]: content(route.ndjson.line, components, 'input') }),
             },
           },
         }),
@@ -137,51 +127,16 @@ function response(doc: ResponseDoc, components: SchemaComponents, line?: z.ZodTy
             ...Object.fromEntries(
               [doc.contentType ?? 'application/json', ...(doc.otherTypes ?? [])].map((type) => [
                 type,
-                { schema: components.schema(schema, 'output') },
+                content(schema, components, 'output'),
               ]),
             ),
-            ...(line && { [NDJSON]: { schema: components.schema(line, 'output') } }),
+            ...(line && { [NDJSON]: content(line, components, 'output') }),
           },
         }),
   };
 }
 
-function headerDocs(headers: Record<string, string>): JsonObject {
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: 'string' } }]),
-  );
-}
-
-/** One answer per status; its description lists the codes that may stand in it. */
-function failures(route: Route, components: SchemaComponents): JsonObject {
-  const byStatus = new Map<number, ErrorCode[]>();
-  for (const code of problemCodes(route)) {
-    const { status } = problems[code];
-    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
-  }
-  return Object.fromEntries(
-    [...byStatus].map(([status, codes]) => [
-      status,
-      {
-        description: codes.map((code) => `\`${code}\`: ${problems[code].title}.`).join(' '),
-        ...(status === 429 ? { headers: headerDocs(LIMIT_HEADERS) } : {}),
-        content: { 'application/problem+json': { schema: components.schema(Problem, 'output') } },
-      },
-    ]),
-  );
-}
-
-function problemCodes(route: Route): ReadonlySet<ErrorCode> {
-  const codes = new Set<ErrorCode>(route.problems);
-  if (route.access !== 'public') {
-    for (const code of ['unauthenticated', 'forbidden', 'validation', 'rate_limited'] as const)
-      codes.add(code);
-    for (const code of ['redis_unavailable', 'shutting_down'] as const) codes.add(code);
-  }
-  if (route.body !== undefined) {
-    for (const code of ['malformed_json', 'payload_too_large', 'unsupported_media_type'] as const)
-      codes.add(code);
-  }
-  codes.add('internal');
-  return codes;
+function content(schema: z.ZodType, components: SchemaComponents, io: 'input' | 'output'): JsonObject {
+  const example = exampleOf(schema);
+  return { schema: components.schema(schema, io), ...(example === undefined ? {} : { example }) };
 }

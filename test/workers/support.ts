@@ -13,6 +13,7 @@ import type { Registration } from '../../workers/handlers/registry.ts';
 import { WorkerMetrics } from '../../workers/health/metrics.ts';
 import { startWorker } from '../../workers/worker.ts';
 import type { RunningWorker } from '../../workers/worker.ts';
+import { nodeArguments } from '../support/compiled.ts';
 import { freshPrefix, testRedisUrl } from '../support/redis.ts';
 
 export const silent = createLogger({ level: 'silent', name: 'test' });
@@ -133,11 +134,12 @@ export interface WorkerProcess {
   readonly ended: Promise<number | NodeJS.Signals | null>;
 }
 
-const MAIN = fileURLToPath(new URL('../../workers/main.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 /** A real worker process. */
 export function forkWorker(env: Record<string, string>): WorkerProcess {
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
+  const child = spawn(process.execPath, nodeArguments('workers/main.ts'), {
+    cwd: ROOT,
     env: { PATH: process.env.PATH ?? '', LOG_LEVEL: 'debug', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

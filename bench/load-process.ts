@@ -79,7 +79,7 @@ async function lines(count: number): Promise<LoadResult> {
 }
 
 serve({
-  flatOut: (count) => flatOut(count as number),
-  atRate: (load) => atRate(load as Parameters<typeof atRate>[0]),
-  lines: (count) => lines(count as number),
+  flatOut: (count) => flatOut(count),
+  atRate: (load) => atRate(load),
+  lines: (count) => lines(count),
 });

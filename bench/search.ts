@@ -76,7 +76,7 @@ async function timeOf(engine: Engine, query: Partial<JobListQuery>): Promise<str
     found = (await engine.jobs.list(TENANT, { limit: 50, ...query })).jobs.length;
     times.push(performance.now() - startedAt);
   }
-  return [number(found), number(percentile(times, 0.5), 1), number(percentile(times, 0.99), 1)];
+  return [number(found), number(percentile(times, 50), 1), number(percentile(times, 99), 1)];
 }
 
 const header = options.bare ? null : await machineHeader();

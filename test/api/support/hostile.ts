@@ -1,4 +1,8 @@
 import fc from 'fast-check';
+import type { Engine } from '../../../queues/engine.ts';
+import { createApiMetrics } from '../../../src/api/metrics.ts';
+import { openApiDocument } from '../../../src/api/openapi/document.ts';
+import { routeTable } from '../../../src/api/route-table.ts';
 
 /** What a hostile client may put on the wire. `token` says which credential goes with it. */
 export interface HostileRequest {
@@ -34,6 +38,15 @@ const nasty = fc.oneof(
     'null',
     "'; DROP TABLE jobs; --",
     'x'.repeat(3000),
+    'y'.repeat(10_000),
+    // As it looks, and is not: the first letter is Cyrillic, the last one of another width.
+    '\u0430cme',
+    'victi\uff4d',
+    '\ud800',
+    '\u202evictim',
+    ':',
+    '{}',
+    '\u0000',
   ),
   fc.string({ unit: 'binary', maxLength: 40 }),
   fc.string({ maxLength: 40 }),
@@ -246,9 +259,74 @@ const wild: fc.Arbitrary<HostileRequest> = fc
   })
   .map(({ type, headers, ...request }) => ({ ...request, headers: [['Content-Type', type], ...headers] }));
 
+/** Every operation there is, as the API's own document describes it, with the example of its body. */
+const operations = Object.entries(
+  openApiDocument(routeTable({ engine: {} as Engine }, createApiMetrics({} as Engine))).paths as Record<
+    string,
+    Record<string, Described>
+  >,
+).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, { parameters = [], requestBody }]) => ({
+    method: method.toUpperCase(),
+    path,
+    queries: parameters.filter((each) => each.in === 'query').map((each) => each.name),
+    example: Object.values(requestBody?.content['application/json']?.examples ?? {})[0]?.value ?? {},
+  })),
+);
+
+interface Described {
+  parameters?: { name: string; in: string }[];
+  requestBody?: { content: Record<string, { examples?: Record<string, { value: unknown }> }> };
+}
+
+/** The example of an operation with something wrong about it, in its path, its query or anywhere in its body. */
+const described: fc.Arbitrary<HostileRequest> = fc
+  .tuple(
+    fc.constantFrom(...operations),
+    segment,
+    fc.array(fc.tuple(fc.nat(), segment), { maxLength: 2 }),
+    fc.array(fc.tuple(fc.nat(), fc.oneof(value, nasty), fc.boolean()), { maxLength: 3 }),
+  )
+  .map(([{ method, path, queries, example }, id, search, changes]) => {
+    const pairs = search.flatMap(([at, text]) => {
+      const name = queries[at % Math.max(queries.length, 1)];
+      return name === undefined ? [] : [`${name}=${name === 'wait' ? text.slice(0, 1) : text}`];
+    });
+    const place = path.replaceAll(/\{\w+\}/g, () => id);
+    return {
+      method,
+      target: pairs.length > 0 ? `${place}?${pairs.join('&')}` : place,
+      headers: [['Content-Type', 'application/json']],
+      body: method === 'GET' ? Buffer.alloc(0) : serialised(changed(example, changes)),
+      token: 'own',
+    };
+  });
+
+/** A copy of a value in which some of its places, by their numbers, have another content, or something beside them. */
+function changed(example: unknown, changes: readonly [number, unknown, boolean][]): unknown {
+  const copy = structuredClone(example);
+  for (const [at, content, isAdded] of changes) {
+    const places: [Record<string, unknown>, string][] = [];
+    const visit = (node: unknown): void => {
+      if (typeof node !== 'object' || node === null) return;
+      for (const key of Object.keys(node)) {
+        places.push([node as Record<string, unknown>, key]);
+        visit((node as Record<string, unknown>)[key]);
+      }
+    };
+    visit(copy);
+    const [parent, key] = places[at % Math.max(places.length, 1)] ?? [{}, ''];
+    if (isAdded && !Array.isArray(parent))
+      Object.defineProperty(parent, String(content), { value: 1, enumerable: true });
+    else parent[key] = content;
+  }
+  return copy;
+}
+
 export const hostileRequest: fc.Arbitrary<HostileRequest> = fc.oneof(
   { weight: 2, arbitrary: wild },
   { weight: 1, arbitrary: aimed },
+  { weight: 2, arbitrary: described },
 );
 
 /** The request as bytes. Line breaks in a header stay what they are as text: splitting requests is the parser's test. */

@@ -7,7 +7,7 @@ const accepts = (task: string, payload: unknown): boolean =>
   taskRegistry.get(task)?.payload.safeParse(payload).success ?? false;
 
 test('the built-in tasks are there under their own names', () => {
-  expect([...taskRegistry.keys()]).toEqual(['echo', 'sleep', 'fail', 'http.request']);
+  expect([...taskRegistry.keys()]).toEqual(['echo', 'sleep', 'fail', 'http.request', 'jobs.bulk']);
   for (const [name, task] of taskRegistry) expect(task.name).toBe(name);
 });
 

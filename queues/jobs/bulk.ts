@@ -1,9 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { BulkAnswer, BulkOrder, BulkProgress, JobFilter } from '../../src/shared/bulk-schemas.ts';
 import { WaggleError } from '../../src/shared/errors.ts';
 import type { Job } from '../../src/shared/schemas.ts';
 import { bulk } from '../tasks/bulk.ts';
 import type { JobControl } from './control.ts';
+import { SteadyRate } from './steady-rate.ts';
 import type { EnqueueContext, Jobs } from './types.ts';
 
 /** Jobs that are counted before the work begins: a second or so at most. */
@@ -11,6 +11,9 @@ const COUNTED = 10_000;
 const PAGE = 200;
 /** Jobs under way at once. */
 const AT_ONCE = 10;
+const REPORT_MS = 1000;
+/** Before all else of its tenant: what it is to cancel would otherwise run before it. */
+const PRIORITY = 9;
 
 const STATES: Record<BulkOrder['action'], ReadonlySet<Job['state']>> = {
   cancel: new Set(['waiting', 'delayed', 'active', 'waiting-children'] as const),
@@ -18,7 +21,10 @@ const STATES: Record<BulkOrder['action'], ReadonlySet<Job['state']>> = {
 };
 
 export interface BulkRun {
+  /** The job that does it. */
+  id: string;
   signal: AbortSignal;
+  /** Told each second at least while it goes on, and after each page. */
   onProgress: (progress: BulkProgress) => Promise<void>;
 }
 
@@ -49,26 +55,44 @@ export class BulkControl {
       if (!isExact) break;
     }
     if (dryRun) return { matched, isExact, job: null };
-    const job = await this.#jobs.enqueue(tenant, { task: bulk.name, payload: order }, context);
+    const job = await this.#jobs.enqueue(
+      tenant,
+      { task: bulk.name, payload: order, priority: PRIORITY },
+      context,
+    );
     return { matched, isExact, job };
   }
 
-  /** Does it. @throws whatever `signal` is aborted with, WaggleError redis_unavailable */
-  async run(tenant: string, order: BulkOrder, { signal, onProgress }: BulkRun): Promise<BulkProgress> {
-    const progress: BulkProgress = { done: 0, skipped: 0 };
-    const startedAt = performance.now();
+  /**
+   * Does it, or what is left of it after a run that was lost: its count goes on from the last report, so that what it did
+   * after that is done, but not counted.
+   * @throws when `signal` is aborted; WaggleError redis_unavailable, queue_full
+   */
+  async run(tenant: string, order: BulkOrder, { id, signal, onProgress }: BulkRun): Promise<BulkProgress> {
+    const progress: BulkProgress = { done: await this.#doneBefore(tenant, id), skipped: 0 };
+    const rate = new SteadyRate((order.action === 'retry' ? order.ratePerSecond : undefined) ?? Infinity);
+    let reportAt = performance.now() + REPORT_MS;
     for await (const jobs of this.#meant(tenant, order)) {
-      for (let from = 0; from < jobs.length; from += AT_ONCE) {
-        signal.throwIfAborted();
-        const some = jobs.slice(from, from + AT_ONCE);
+      for (const some of portions(jobs, rate.portion(AT_ONCE))) {
+        await rate.free(signal);
         const changed = await Promise.all(some.map((job) => this.#change(tenant, job, order)));
-        progress.done += changed.filter(Boolean).length;
-        progress.skipped += changed.filter((each) => !each).length;
-        await keepRate(order, progress.done, startedAt, signal);
+        const done = changed.filter(Boolean).length;
+        progress.done += done;
+        progress.skipped += changed.length - done;
+        rate.spend(done);
+        if (performance.now() < reportAt) continue;
+        await onProgress(progress);
+        reportAt = performance.now() + REPORT_MS;
       }
       await onProgress(progress);
     }
     return progress;
+  }
+
+  /** What was skipped is met again, and counted then. */
+  async #doneBefore(tenant: string, id: string): Promise<number> {
+    const { progress } = await this.#jobs.get(tenant, id);
+    return (progress as BulkProgress | null)?.done ?? 0;
   }
 
   /** @returns false when its state does not allow it (any more) */
@@ -109,14 +133,6 @@ function filtersOf(action: BulkOrder['action'], filter: JobFilter): JobFilter[] 
   return [...STATES.retry].map((state) => ({ ...filter, state }));
 }
 
-async function keepRate(
-  order: BulkOrder,
-  done: number,
-  startedAt: number,
-  signal: AbortSignal,
-): Promise<void> {
-  if (order.action !== 'retry' || order.ratePerSecond === undefined) return;
-  const due = startedAt + (done / order.ratePerSecond) * 1000;
-  const early = due - performance.now();
-  if (early > 0) await delay(early, undefined, { signal });
+function* portions(jobs: readonly Job[], size: number): Generator<Job[]> {
+  for (let from = 0; from < jobs.length; from += size) yield jobs.slice(from, from + size);
 }

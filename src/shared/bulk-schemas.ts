@@ -72,7 +72,7 @@ export type BulkOrder = z.output<typeof BulkOrder>;
 
 /** How far such a job is, and its result. */
 export interface BulkProgress {
-  /** Jobs that were changed. */
+  /** Jobs that were changed; after the loss of a worker without those of its last second. */
   done: number;
   /** Jobs that were in another state by then, or that this cannot be done to, such as nodes of flows. */
   skipped: number;

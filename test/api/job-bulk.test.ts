@@ -11,13 +11,15 @@ let redisUrl: string;
 let worker: EntryProcess;
 let token: string;
 const HOUR = 3_600_000;
+/** Still longer than a machine with a lot to do keeps a worker that lives from renewing its locks. */
+const LOST_SOON = { WORKER_LOCK_MS: '6000', WORKER_STALLED_MS: '1000' };
 /** A queue that no worker serves. */
 const queue = 'idle';
 
 beforeAll(async () => {
   redisUrl = await freshRedisUrl();
   api = await startApi(redisUrl);
-  worker = startWorker(redisUrl);
+  worker = startWorker(redisUrl, LOST_SOON);
   token = await api.key('acme');
 });
 afterAll(async () => {
@@ -102,9 +104,48 @@ test('what failed is listed, and runs again at a rate, once', async () => {
   const startedAt = performance.now();
   const job = await done('/v1/dead-letters/redrive', { filter: { task: 'fail' }, ratePerSecond: 10 });
   expect(job).toMatchObject({ state: 'completed', result: { done: 12, skipped: 0 } });
-  // The first ten go at once, the last ones have to wait for their turn.
-  expect(performance.now() - startedAt).toBeGreaterThan(1000);
+  // One goes at once, eleven have to wait a tenth of a second each.
+  expect(performance.now() - startedAt).toBeGreaterThan(1090);
   for (const id of ids) expect(await get(id, 60)).toMatchObject({ state: 'failed', attempts: { made: 1 } });
+});
+
+test('cancelling goes before what it cancels, however much of it waits', async () => {
+  const tenant = await api.key('busy');
+  const jobs = Array.from({ length: 300 }, () => ({ task: 'sleep', payload: { ms: 2000 } }));
+  await api.call('POST', '/v1/jobs/batch', { token: tenant, body: { jobs } });
+  const body = { filter: { task: 'sleep' }, graceMs: 0 };
+  const { job } = (await api.call('POST', '/v1/jobs/bulk/cancel', { token: tenant, body })).json;
+  const ended = await api.call('GET', `/v1/jobs/${job.id}?wait=60`, { token: tenant });
+  expect(ended.json).toMatchObject({ state: 'completed', priority: 9 });
+  // Ten run at a time, and it starts after two rounds of them at most.
+  expect(ended.json.result.done).toBeGreaterThan(250);
+});
+
+test('work at a low rate is reported on, and goes on with its count after a crash', async () => {
+  const crash = await api.key('crash');
+  const as = async (method: string, path: string, body?: unknown): Promise<any> =>
+    (await api.call(method, path, { token: crash, ...(body === undefined ? {} : { body }) })).json;
+  const jobs = Array.from({ length: 60 }, () => ({ task: 'echo', queue, delayMs: HOUR }));
+  await as('POST', '/v1/jobs/batch', { jobs });
+  const cancelling = (await as('POST', '/v1/jobs/bulk/cancel', { filter: { queue } })).job;
+  expect((await as('GET', `/v1/jobs/${cancelling.id}?wait=60`)).result).toEqual({ done: 60, skipped: 0 });
+
+  const { job } = await as('POST', '/v1/jobs/bulk/retry', { filter: { queue }, ratePerSecond: 15 });
+  let before: any;
+  do before = await as('GET', `/v1/jobs/${job.id}`);
+  while ((before.progress?.done ?? 0) < 30 && before.finishedAt === null);
+  expect(before).toMatchObject({ state: 'active', finishedAt: null });
+  expect(before.progress.done).toBeLessThan(60);
+  worker.child.kill('SIGKILL');
+  await worker.exited;
+  worker = startWorker(redisUrl, LOST_SOON);
+  const after = await as('GET', `/v1/jobs/${job.id}?wait=60`);
+  expect(after).toMatchObject({ state: 'completed', attempts: { made: 1 }, result: { skipped: 0 } });
+  // It lacks what was done between the last report and the end of the worker, which is a second's work.
+  expect(after.result.done).toBeGreaterThan(40);
+  expect(after.result.done).toBeLessThanOrEqual(60);
+  const waiting = await as('GET', `/v1/jobs?queue=${queue}&state=waiting&limit=200`);
+  expect(waiting.jobs).toHaveLength(60);
 });
 
 test('jobs that failed or were cancelled run again, by the state asked for', async () => {

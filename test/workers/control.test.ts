@@ -203,6 +203,20 @@ describe('time to live', () => {
   });
 });
 
+test('a retried job may lose as many workers as a new one', async () => {
+  await open();
+  work = ({ attempt }) => {
+    if (attempt === 1) throw new Error('no');
+  };
+  const id = await enqueue(1);
+  await waggle.finished('acme', id);
+  const { redis } = waggle.engine.topology;
+  const key = waggle.engine.topology.queue(0, 'default').getBackend().toKey(id);
+  await redis.hset(key, 'stc', 3);
+  await waggle.engine.control.retry('acme', id);
+  expect(await redis.hget(key, 'stc')).toBeNull();
+});
+
 test('a retried job waits for the others of its key, and puts an end to none of them', async () => {
   await open();
   const go = latch();

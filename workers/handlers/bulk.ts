@@ -6,6 +6,10 @@ import type { Registration } from './registry.ts';
 export function bulkHandler(control: Pick<BulkControl, 'run'>): Registration {
   return handle(bulk, (ctx) => {
     const { tenant, job, signal } = ctx;
-    return control.run(tenant, job.payload, { signal, onProgress: (progress) => ctx.progress(progress) });
+    return control.run(tenant, job.payload, {
+      id: job.id,
+      signal,
+      onProgress: (progress) => ctx.progress(progress),
+    });
   });
 }

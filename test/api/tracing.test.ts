@@ -81,7 +81,7 @@ function listen(server: Server): Promise<string> {
   });
 }
 
-const sayLoaded = { NODE_OPTIONS: '--import tsx --import ./test/api/fixtures/say-loaded-packages.ts' };
+const sayLoaded = { NODE_OPTIONS: '--import ./test/api/fixtures/say-loaded-packages.mjs' };
 
 /** The packages of OpenTelemetry that each of the processes had loaded when it ended. */
 async function loadedBy(processes: readonly EntryProcess[]): Promise<unknown[]> {

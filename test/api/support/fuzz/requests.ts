@@ -97,12 +97,16 @@ function credentialFor(access: string): fc.Arbitrary<HostileRequest['credential'
   );
 }
 
+/** As an id is made, in a queue that nobody uses: each of them another. */
+const idOfNoJob = fc.stringMatching(/^[a-z][a-z0-9]{4,12}\.01JZ3QK0M4Y8W6T2N5R7[A-H]{6}$/);
+
 function segment(schema: JsonSchema | undefined, valid: Valid, known: Known): fc.Arbitrary<string> {
   const text = fc.oneof(
     ...(schema === undefined ? [] : [{ weight: 3, arbitrary: valid(schema).map(String) }]),
     { weight: 3, arbitrary: fc.constantFrom(SPARE_TENANT, ...known.own) },
     { weight: 2, arbitrary: fc.constantFrom(...known.foreign) },
     { weight: 2, arbitrary: nastyText },
+    { weight: 1, arbitrary: idOfNoJob },
   );
   return fc.tuple(text, fc.boolean()).map(([plain, encode]) => (encode ? percentEncoded(plain) : plain));
 }

@@ -8,6 +8,8 @@ import { refuseInWords } from './http/refusals.ts';
 const KEEP_ALIVE_MS = 65_000;
 const HEADERS_MS = 10_000;
 const CONNECTIONS_CHECK_MS = 5_000;
+/** A caller who takes nothing of its answer for so long is cut off. Longer than any wait, during which nothing is sent. */
+const STALLED_MS = 120_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** How long a draining server stays to refuse, in words, what arrives on connections that are still open. */
 const LINGER_MS = 1000;
@@ -23,7 +25,11 @@ export interface HttpServer {
 }
 
 /** Serves `app` on `port` (0 = a free one). Rejects when it cannot listen. */
-export async function startServer(app: RequestListener, port: number): Promise<HttpServer> {
+export async function startServer(
+  app: RequestListener,
+  port: number,
+  stalledMs = STALLED_MS,
+): Promise<HttpServer> {
   const server = createServer(
     {
       headersTimeout: HEADERS_MS,
@@ -37,6 +43,7 @@ export async function startServer(app: RequestListener, port: number): Promise<H
     },
     app,
   );
+  server.timeout = stalledMs;
   const running = trackRequests(server);
   // An expectation nobody knows may be ignored (RFC 9110, section 10.1.1); Node would answer without a problem document.
   server.on('checkExpectation', app);

@@ -54,6 +54,24 @@ export function rawAnswer(text: string): RawAnswer {
   };
 }
 
+/** Sends `bytes` and then one more byte each 200 ms, for as long as the server listens; resolves with what it answered. */
+export function dribble(port: number, bytes: string): Promise<RawAnswer> {
+  return new Promise((resolve) => {
+    let text = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    const timer = setInterval(() => socket.write('x'), 200);
+    socket.setEncoding('utf8');
+    socket.on('data', (chunk: string) => (text += chunk));
+    // A byte that crosses with the end of the connection.
+    socket.on('error', () => undefined);
+    socket.on('end', () => clearInterval(timer));
+    socket.on('close', () => {
+      clearInterval(timer);
+      resolve(rawAnswer(text));
+    });
+  });
+}
+
 /** Sends bytes and is gone, as a client that crashed; resolves when the connection is. */
 export function vanish(port: number, bytes: Buffer | string): Promise<void> {
   return new Promise((resolve) => {

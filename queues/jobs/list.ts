@@ -1,3 +1,4 @@
+import type { JobJson } from 'bullmq';
 import type { JobListQuery, JobPage } from '../../src/shared/schemas.ts';
 import { queueOfJobId } from '../../src/shared/ids.ts';
 import { invalid } from '../../src/shared/validate.ts';
@@ -10,6 +11,13 @@ import type { StoredJob } from './view.ts';
 /** How many entries one call looks at, whatever it finds: a rare filter costs the caller more calls, not Redis more time. */
 const BUDGET = 1000;
 const CHUNK = 100;
+/** Of jobs nobody knows the size of yet. */
+const FIRST_CHUNK = 10;
+/**
+ * About how many bytes of jobs a page holds, and how many are read at once: a payload and a result have more than a
+ * mebibyte together, and 200 jobs of that kind in one answer would take the process.
+ */
+const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Lists a tenant's jobs by the shortest of its indexes. */
 export class JobList {
@@ -27,17 +35,23 @@ export class JobList {
     const source = await this.#sources.shortest(tenant, filter);
     const found: StoredJob[] = [];
     let last = cursor === undefined ? null : decodeCursor(cursor);
+    let bytes = 0;
+    let chunk = FIRST_CHUNK;
     for (let examined = 0; examined < BUDGET;) {
-      const entries = await source.page(last, Math.min(CHUNK, BUDGET - examined));
-      const jobs = await this.#matching(tenant, source, entries, filter);
+      const asked = Math.min(chunk, BUDGET - examined);
+      const entries = await source.page(last, asked);
+      const { jobs, bytesRead } = await this.#matching(tenant, source, entries, filter);
       for (const [place, entry] of entries.entries()) {
         last = entry;
         examined += 1;
         const job = jobs[place];
-        if (job) found.push(job);
-        if (found.length === limit) return page(found, last);
+        if (!job) continue;
+        found.push(job);
+        bytes += bytesOf(job.json);
+        if (found.length === limit || bytes >= PAGE_BYTES) return page(found, last);
       }
-      if (entries.length < CHUNK) return page(found, null);
+      if (entries.length < asked) return page(found, null);
+      chunk = Math.min(CHUNK, Math.max(1, Math.floor((PAGE_BYTES * entries.length) / (bytesRead + 1))));
     }
     return page(found, last);
   }
@@ -48,16 +62,18 @@ export class JobList {
     source: Source,
     entries: IndexEntry[],
     filter: ListFilter,
-  ): Promise<(StoredJob | null)[]> {
+  ): Promise<{ jobs: (StoredJob | null)[]; bytesRead: number }> {
     const records = await Promise.all(entries.map((entry) => this.#record(tenant, entry, filter)));
     await source.drop?.(entries.filter((_, place) => records[place] === null));
-    return Promise.all(
+    const jobs = await Promise.all(
       records.map(async (record) => {
         if (!record || !matches(record, filter)) return null;
         const job = await this.#reader.find(tenant, record.id);
         return job !== null && (filter.state === undefined || job.state === filter.state) ? job : null;
       }),
     );
+    const bytesRead = records.reduce((sum, record) => sum + (record ? bytesOf(record.json) : 0), 0);
+    return { jobs, bytesRead };
   }
 
   /** Null when the job is gone, undefined when its id alone says that it does not match. */
@@ -82,6 +98,11 @@ function matches(record: JobRecord, filter: ListFilter): boolean {
     (filter.flowId === undefined || envelope.flow?.id === filter.flowId) &&
     (filter.state === undefined || json.finishedOn === undefined || isFinished(filter.state))
   );
+}
+
+/** What is large in a job. */
+function bytesOf({ data: payload, returnvalue }: JobJson): number {
+  return payload.length + (returnvalue?.length ?? 0);
 }
 
 function page(jobs: StoredJob[], last: IndexEntry | null): JobPage {

@@ -1,6 +1,7 @@
 import type { JobJson } from 'bullmq';
 import { WaggleError } from '../../src/shared/errors.ts';
 import { queueOfJobId } from '../../src/shared/ids.ts';
+import type { FairQueueBackend } from '../fair/index.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { JobEnvelope } from './envelope.ts';
 import { contractState, isFinished } from './view.ts';
@@ -38,7 +39,8 @@ export class JobReader {
   async find(tenant: string, id: string): Promise<StoredJob | null> {
     const queue = queueOfJobId(id);
     if (queue === null) return null;
-    const backend = this.#topology.queue(this.#topology.shardOf(tenant), queue).getBackend();
+    const backend = await this.#backendOf(tenant, queue, id);
+    if (backend === null) return null;
     for (let left = READ_TRIES; ; left -= 1) {
       // The state first: a job that finishes in between then shows as unfinished with a finish, never the reverse.
       const [state, json] = await Promise.all([backend.getState(id), backend.getJobData(id)]);
@@ -54,8 +56,20 @@ export class JobReader {
   async record(tenant: string, id: string): Promise<JobRecord | null> {
     const queue = queueOfJobId(id);
     if (queue === null) return null;
-    const backend = this.#topology.queue(this.#topology.shardOf(tenant), queue).getBackend();
-    return toRecord(tenant, id, queue, await backend.getJobData(id));
+    const backend = await this.#backendOf(tenant, queue, id);
+    return backend && toRecord(tenant, id, queue, await backend.getJobData(id));
+  }
+
+  /** Null when there is no such job in a queue that is not open: a name that somebody made up opens none. */
+  async #backendOf(tenant: string, queue: string, id: string): Promise<FairQueueBackend | null> {
+    const topology = this.#topology;
+    const shard = topology.shardOf(tenant);
+    topology.assertConnected();
+    if (!topology.isOpen(shard, queue)) {
+      const jobs = await topology.redis.exists(`${topology.prefix(shard)}:${queue}:${id}`);
+      if (jobs === 0) return null;
+    }
+    return topology.queue(shard, queue).getBackend();
   }
 
   async #withState(record: JobRecord, bullState: string): Promise<StoredJob> {

@@ -7,6 +7,9 @@ import type { Keys } from './keys.ts';
 import { redisUnavailable } from './redis-errors.ts';
 import { shardOf } from './shard-of.ts';
 
+/** Queues that stay open, at some 10 KB each: callers may make up any number of names. */
+const MAX_OPEN_QUEUES = 2000;
+
 /** The shards, and the BullMQ queues of this process: all of them over one connection. */
 export class Topology {
   readonly shards: number;
@@ -17,12 +20,20 @@ export class Topology {
   readonly #queues = new Map<string, WaggleQueue>();
   readonly #flowProducers = new Map<number, WaggleFlowProducer>();
   readonly #registered = new Set<string>();
+  readonly #maxOpen: number;
 
-  constructor(options: { redis: RedisConnection; shards: number; keys: Keys; logger: Logger }) {
+  constructor(options: {
+    redis: RedisConnection;
+    shards: number;
+    keys: Keys;
+    logger: Logger;
+    maxOpen?: number;
+  }) {
     this.redis = options.redis;
     this.shards = options.shards;
     this.keys = options.keys;
     this.#logger = options.logger;
+    this.#maxOpen = options.maxOpen ?? MAX_OPEN_QUEUES;
   }
 
   /** The shard of everything a tenant owns. */
@@ -35,19 +46,25 @@ export class Topology {
     return this.keys.prefix(shard);
   }
 
+  /** Whether the queue is open in this process: opening one writes to Redis, so who only looks for a job asks before. */
+  isOpen(shard: number, name: string): boolean {
+    return this.#queues.has(queueKey(shard, name));
+  }
+
   /**
    * The queue `name` in a shard.
    * @throws WaggleError redis_unavailable
    */
   queue(shard: number, name: string): WaggleQueue {
     this.assertConnected();
-    const key = `${shard} ${name}`;
+    const key = queueKey(shard, name);
     const known = this.#queues.get(key);
     if (known) return known;
     const queue = this.#openQueue(shard, name);
     this.#queues.set(key, queue);
     // A queue whose first contact failed stays broken for ever, so the next caller gets a new one.
     queue.waitUntilReady().catch(() => this.#queues.delete(key));
+    this.#closeOldest();
     return queue;
   }
 
@@ -72,6 +89,7 @@ export class Topology {
   async register(name: string): Promise<void> {
     if (this.#registered.has(name)) return;
     await this.redis.sadd(this.keys.queues, name);
+    if (this.#registered.size >= this.#maxOpen) this.#registered.clear();
     this.#registered.add(name);
   }
 
@@ -89,6 +107,15 @@ export class Topology {
     await Promise.allSettled(open.map((one) => one.close()));
   }
 
+  /** The connection is that of all, so a call of the closed one that is under way still ends. */
+  #closeOldest(): void {
+    const [oldest] = this.#queues;
+    if (oldest === undefined || this.#queues.size <= this.#maxOpen) return;
+    const [key, queue] = oldest;
+    this.#queues.delete(key);
+    queue.close().catch((error: unknown) => this.#logger.debug({ err: error, queue: queue.name }, 'queue'));
+  }
+
   #openQueue(shard: number, name: string): WaggleQueue {
     const queue: WaggleQueue = new Queue(name, this.#queueOptions(shard), createWaggleBackend);
     // The connection reports its own errors; without a listener they would end the process.
@@ -104,4 +131,8 @@ export class Topology {
     // Else a queue opened while Redis is away would hold its caller until Redis is back.
     return { prefix: this.prefix(shard), connection: this.redis, skipWaitingForReady: true };
   }
+}
+
+function queueKey(shard: number, name: string): string {
+  return `${shard} ${name}`;
 }

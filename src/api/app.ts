@@ -16,6 +16,7 @@ import { jwtCheck } from './auth/jwt.ts';
 import { RequestRate } from './auth/request-rate.ts';
 import { createApiMetrics } from './metrics.ts';
 import { errorHandler, notFound } from './middleware/errors.ts';
+import { oneHost } from './middleware/one-host.ts';
 import { refuseWhenDraining } from './middleware/refuse-when-draining.ts';
 import { requestContext } from './middleware/request-context.ts';
 import { requestLog } from './middleware/request-log.ts';
@@ -65,6 +66,7 @@ export function createApp({
     metrics.observe,
     requestLog(logger),
     apiSecurityHeaders(),
+    oneHost(),
     refuseWhenDraining(draining),
   );
   for (const route of routeTable({ engine }, metrics)) {

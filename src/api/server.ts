@@ -1,14 +1,15 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import { Server as NetServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import { problemDocument, WaggleError } from '../shared/errors.ts';
-import { newUlid } from '../shared/ids.ts';
+import type { AddressInfo } from 'node:net';
+import { refuseInWords } from './http/refusals.ts';
 
 /** A load balancer's idle time-out is 60 s as a rule; the server must not close first, or requests get lost. */
 const KEEP_ALIVE_MS = 65_000;
 const HEADERS_MS = 10_000;
 const CONNECTIONS_CHECK_MS = 5_000;
+/** A caller who takes nothing of its answer for so long is cut off. Longer than any wait, during which nothing is sent. */
+const STALLED_MS = 120_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** How long a draining server stays to refuse, in words, what arrives on connections that are still open. */
 const LINGER_MS = 1000;
@@ -24,7 +25,11 @@ export interface HttpServer {
 }
 
 /** Serves `app` on `port` (0 = a free one). Rejects when it cannot listen. */
-export async function startServer(app: RequestListener, port: number): Promise<HttpServer> {
+export async function startServer(
+  app: RequestListener,
+  port: number,
+  stalledMs = STALLED_MS,
+): Promise<HttpServer> {
   const server = createServer(
     {
       headersTimeout: HEADERS_MS,
@@ -33,13 +38,16 @@ export async function startServer(app: RequestListener, port: number): Promise<H
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
       maxHeaderSize: MAX_HEADER_BYTES,
+      // The app asks for it, in a problem document.
+      requireHostHeader: false,
     },
     app,
   );
+  server.timeout = stalledMs;
   const running = trackRequests(server);
   // An expectation nobody knows may be ignored (RFC 9110, section 10.1.1); Node would answer without a problem document.
   server.on('checkExpectation', app);
-  server.on('clientError', refuseUnreadable);
+  refuseInWords(server, MAX_HEADER_BYTES);
   await listen(server, port);
   return {
     port: (server.address() as AddressInfo).port,
@@ -96,41 +104,4 @@ async function drain(server: Server, running: RunningRequests, boundMs: number):
 /** A pause that keeps no process alive. */
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)).unref());
-}
-
-/**
- * What the HTTP parser refuses never becomes a request, yet its caller gets a problem document as well. The parser
- * complains again about whatever follows; that is read away for a moment, since closing at once would reset the
- * connection and take the answer with it.
- */
-function refuseUnreadable(error: Error & { code?: string }, socket: Socket): void {
-  if (socket.writableEnded) return;
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const requestId = newUlid();
-  const problem = problemDocument(unreadable(error.code), requestId);
-  const body = JSON.stringify(problem);
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.status === 413 ? 'Content Too Large' : 'Bad Request'}\r\n` +
-      `Connection: close\r\nContent-Type: application/problem+json; charset=utf-8\r\nX-Request-Id: ${requestId}\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-  socket.once('end', () => socket.destroy());
-  setTimeout(() => socket.destroy(), LINGER_MS).unref();
-}
-
-function unreadable(code: string | undefined): WaggleError {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return new WaggleError(
-        'payload_too_large',
-        `The header fields are larger than ${MAX_HEADER_BYTES} bytes.`,
-      );
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return new WaggleError('validation', 'The request did not arrive in time.');
-    default:
-      return new WaggleError('validation', 'This is not an HTTP request.');
-  }
 }

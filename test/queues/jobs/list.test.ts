@@ -46,6 +46,18 @@ test('pages hold every job once, newest first, while others are added', async ()
   expect(seen).toEqual([...ids].reverse());
 });
 
+test('a page holds no more than a few mebibytes, however many jobs were asked for', async () => {
+  const payload = 'x'.repeat(200_000);
+  const ids = await enqueued(
+    'large',
+    Array.from({ length: 45 }, () => ({ task: 'work', payload })),
+  );
+  const page = await engine.jobs.list('large', { limit: 200 });
+  expect(page.jobs.length).toBeLessThan(25);
+  expect(page.nextCursor).not.toBeNull();
+  expect(await all('large', { limit: 200 })).toEqual([...ids].reverse());
+});
+
 test('filters are ANDed', async () => {
   const [a, b, c] = await enqueued('filters', [
     { task: 'echo', tags: ['x', 'y'], correlationId: 'c1' },

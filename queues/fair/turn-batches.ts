@@ -16,21 +16,32 @@ interface Waiting<Item, Reply> {
 /**
  * Brings together what is asked for in one turn of the event loop, and asks for it in batches. Nothing waits longer than
  * that turn: on a quiet process each batch has one item, on a busy one they fill by themselves.
+ *
+ * A turn ends with what one event led to (`process.nextTick`), or, where each item comes by an event of its own, with all
+ * events that were there to be handled (`setImmediate`).
  */
 export class TurnBatches<Item, Reply> {
   readonly #send: (items: Item[]) => Promise<Reply[]>;
+  readonly #atEnd: (flush: () => void) => unknown;
   #waiting: Waiting<Item, Reply>[] = [];
   #characters = 0;
 
-  /** @param send resolves with one reply for each item, in their order */
-  constructor(send: (items: Item[]) => Promise<Reply[]>) {
+  /**
+   * @param send resolves with one reply for each item, in their order
+   * @param atEnd calls back when the turn ends
+   */
+  constructor(
+    send: (items: Item[]) => Promise<Reply[]>,
+    atEnd: (flush: () => void) => unknown = process.nextTick,
+  ) {
     this.#send = send;
+    this.#atEnd = atEnd;
   }
 
   /** @param characters about how long the item is; a batch ends when it has many of them */
   add(item: Item, characters: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.length === 0) process.nextTick(() => this.flush());
+      if (this.#waiting.length === 0) this.#atEnd(() => this.flush());
       this.#waiting.push({ item, resolve, reject });
       this.#characters += characters;
       if (isFull(this.#waiting.length, this.#characters)) this.flush();

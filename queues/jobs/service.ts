@@ -4,7 +4,7 @@ import type { Limits } from '../../src/shared/limits.ts';
 import { JobRequest } from '../../src/shared/schemas.ts';
 import type { Job, JobListQuery, JobPage, Why } from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
-import { KeyBusyError } from '../fair/index.ts';
+import { KeyBusyError, TurnBatches } from '../fair/index.ts';
 import type { StoredAnswer } from '../once/types.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import { assertFits, queueFull } from '../tenants/room.ts';
@@ -45,6 +45,8 @@ type BatchItem = { job: PreparedJob } | { problem: WaggleError };
 
 export class JobService implements Jobs {
   readonly #parts: JobServiceParts;
+  /** Every caller comes over a connection of its own. */
+  readonly #adds = new TurnBatches((jobs: PreparedJob[]) => this.#addSome(jobs), setImmediate);
 
   constructor(parts: JobServiceParts) {
     this.#parts = parts;
@@ -60,7 +62,8 @@ export class JobService implements Jobs {
     try {
       await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
         assertFits(1, room);
-        await this.#add(tenant, job);
+        const added = await this.#adds.add(job, 0);
+        if (added.status === 'rejected') throw added.reason;
       });
       await this.#endSuperseded(tenant, [job]);
     } catch (error) {
@@ -131,15 +134,24 @@ export class JobService implements Jobs {
     }
   }
 
-  async #add(tenant: string, job: PreparedJob): Promise<void> {
+  /** Jobs of any tenants. @returns what became of each */
+  async #addSome(jobs: PreparedJob[]): Promise<PromiseSettledResult<unknown>[]> {
     const { topology, index } = this.#parts;
-    const queue = topology.queue(topology.shardOf(tenant), job.queue);
+    const queues = jobs.map(({ queue, envelope }) =>
+      topology.queue(topology.shardOf(envelope.tenant), queue),
+    );
+    const noted = new Map<string, Promise<void>>();
     // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
-    await Promise.all([
-      index.add(tenant, [searchedOf(job)]),
-      topology.register(job.queue),
-      queue.add(job.task, job.envelope, job.options),
-    ]);
+    for (const [tenant, some] of groupedBy(jobs, ({ envelope }) => envelope.tenant))
+      noted.set(tenant, index.add(tenant, some.map(searchedOf)));
+    const added = jobs.map(({ task, queue, envelope, options }, place) =>
+      Promise.all([
+        noted.get(envelope.tenant),
+        topology.register(queue),
+        queues[place]?.add(task, envelope, options),
+      ]),
+    );
+    return Promise.allSettled(added);
   }
 
   async #acceptOnCondition(tenant: string, job: PreparedJob, context: EnqueueContext): Promise<Accepted> {
@@ -222,7 +234,7 @@ export class JobService implements Jobs {
   async #addAll(tenant: string, jobs: PreparedJob[]): Promise<Map<PreparedJob, WaggleError>> {
     const problems = new Map<PreparedJob, WaggleError>();
     await Promise.all(
-      [...byQueue(jobs)].map(async ([name, queued]) => {
+      [...groupedBy(jobs, ({ queue }) => queue)].map(async ([name, queued]) => {
         try {
           const refused = await this.#addToQueue(tenant, name, queued);
           for (const job of refused) problems.set(job, keyBusy());
@@ -268,12 +280,15 @@ function eachWith(error: unknown, jobs: readonly PreparedJob[]): BatchOutcome[] 
   return jobs.map(() => ({ problem: error }));
 }
 
-function byQueue(jobs: PreparedJob[]): Map<string, PreparedJob[]> {
-  const queues = new Map<string, PreparedJob[]>();
+function groupedBy(
+  jobs: readonly PreparedJob[],
+  nameOf: (job: PreparedJob) => string,
+): Map<string, PreparedJob[]> {
+  const groups = new Map<string, PreparedJob[]>();
   for (const job of jobs) {
-    const queued = queues.get(job.queue);
-    if (queued) queued.push(job);
-    else queues.set(job.queue, [job]);
+    const group = groups.get(nameOf(job));
+    if (group) group.push(job);
+    else groups.set(nameOf(job), [job]);
   }
-  return queues;
+  return groups;
 }

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import { WaggleError } from '../../src/shared/errors.ts';
 import { randomToken } from '../../src/shared/ids.ts';
 import type { ApiKeyInfo } from '../../src/shared/key-schemas.ts';
@@ -167,7 +167,7 @@ function isoOrNull(time: number | null): string | null {
 }
 
 function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex');
+  return hash('sha256', secret, 'hex');
 }
 
 function idOf(sha256: string): string {

@@ -48,13 +48,16 @@ test('without Redis every route says so soon, nothing hangs, and it recovers by 
     headers: TENANT,
   });
   const poll = api.admin('GET', `/v1/jobs/${held.id}?wait=6`, { headers: TENANT });
+  const every = operationsOf((await api.call('GET', '/openapi.json')).json);
+  expect(every.length).toBeGreaterThan(30);
 
   const { port } = redis;
   await redis.stop();
   await eventually('the loss is noticed', async () => (await api.call('GET', '/readyz')).status === 503);
-  for (const [method, path, options] of calls) {
+  for (const [method, path, options] of [...calls, ...every]) {
     const startedAt = performance.now();
     const answer = await api.admin(method, path, options);
+    expect([method, path, answer.status, answer.text]).toEqual([method, path, 503, answer.text]);
     expectProblem(answer, 503, 'redis_unavailable');
     expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
     expect(performance.now() - startedAt).toBeLessThan(4500);
@@ -87,6 +90,28 @@ test('started without Redis it says what is wrong', async () => {
   expect(await ended.exited).toBe(1);
   expect(ended.lines.join('\n')).toMatch(/redis/i);
 });
+
+/** Every operation of the API's document that needs a credential, with the first example it gives of a body. */
+function operationsOf({ paths }: any): [string, string, CallOptions][] {
+  return Object.entries<Record<string, any>>(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).flatMap(([method, operation]): [string, string, CallOptions][] => {
+      if (operation.security[0] === undefined) return [];
+      const isAdmins = operation.security[0].apiKey === undefined;
+      const content = operation.requestBody?.content['application/json'];
+      const examples = Object.values<any>(content?.examples ?? {}).map(({ value }) => value);
+      const body = content && (content.example ?? examples[0] ?? {});
+      const target = path
+        .replace('{id}', path.includes('tenants') ? 'acme' : 'default.01JZ3QK0M4Y8W6T2N5R7S9V1XC')
+        .replace('{keyId}', `key_${'0'.repeat(24)}`)
+        .replace('tasks/{name}', 'tasks/echo')
+        .replace('{name}', 'default');
+      expect(target).not.toContain('{');
+      return [
+        [method.toUpperCase(), target, { ...(isAdmins ? {} : { headers: TENANT }), ...(body && { body }) }],
+      ];
+    }),
+  );
+}
 
 /** A call that does not wait for a job: nobody runs any here. */
 function quick(method: string, path: string, options: CallOptions): Promise<Answer> {

@@ -527,7 +527,7 @@ local shadow = (function()
   -- BullMQ looks at all jobs that may have stalled in one script. Here at some: the others stay candidates, and the mark by
   -- which this is done once per interval says so (see moveStalledJobsToWait in backend.ts). Only the last part marks the
   -- active jobs for the next check.
-  local STALLED_AT_ONCE = 20
+  local STALLED_AT_ONCE = 10
   local moreStalled = false
 
   local function someStalled(key)

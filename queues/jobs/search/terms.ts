@@ -61,16 +61,20 @@ export function membersOf(job: SearchedJob): string[] {
 }
 
 export function searchedOf({ id, task, envelope, options }: PreparedJob): SearchedJob {
-  return searched(envelope, { id, task, createdAt: options.timestamp, key: options.group?.key ?? null });
+  return searched(id, task, options.timestamp, options.group?.key ?? null, envelope);
 }
 
 export function searchedOfRecord({ id, json, envelope }: JobRecord): SearchedJob {
-  return searched(envelope, { id, task: json.name, createdAt: json.timestamp, key: keyOf(json) });
+  return searched(id, json.name, json.timestamp, keyOf(json), envelope);
 }
 
+// Runs for every job that comes: putting two objects into one would cost more than all the rest.
 function searched(
+  id: string,
+  task: string,
+  createdAt: number,
+  key: string | null,
   { tags, correlationId, flow, expiresAt }: JobEnvelope,
-  rest: Pick<SearchedJob, 'id' | 'task' | 'createdAt' | 'key'>,
 ): SearchedJob {
-  return { ...rest, tags, correlationId, expiresAt, flowId: flow?.id ?? null };
+  return { id, task, createdAt, key, tags, correlationId, expiresAt, flowId: flow?.id ?? null };
 }

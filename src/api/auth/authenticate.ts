@@ -61,14 +61,13 @@ function proof(checks: readonly CredentialCheck[]): Proof {
 function throttled(prove: Proof, throttle: FailureThrottle): Proof {
   const known = new KnownTokens();
   return async (token = '', req) => {
-    const address = addressOf(req);
-    const waitMs = throttle.waitMs(address);
+    const waitMs = throttle.isQuiet ? 0 : throttle.waitMs(addressOf(req));
     if (waitMs > 0 && !known.has(token)) throw tooManyFailures(throttle, waitMs);
     const caller = token === '' ? null : await prove(token, req);
     if (caller !== null) known.add(token);
     else {
       known.forget(token);
-      throttle.failed(address);
+      throttle.failed(addressOf(req));
     }
     return caller;
   };

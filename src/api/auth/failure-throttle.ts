@@ -28,6 +28,11 @@ export class FailureThrottle {
     this.#now = options.now ?? Date.now;
   }
 
+  /** Whether nobody failed of late: then nobody has to wait. */
+  get isQuiet(): boolean {
+    return this.#total === 0;
+  }
+
   /** Milliseconds until `address` may try again; 0 when it may now. */
   waitMs(address: string): number {
     this.#turn();

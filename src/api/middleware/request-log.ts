@@ -1,5 +1,4 @@
 import type { Request, RequestHandler, Response } from 'express';
-import { pinoHttp } from 'pino-http';
 import type { Logger } from '../../shared/logger.ts';
 import { traceFields } from '../../shared/tracing.ts';
 import { requestRecord } from '../request-record.ts';
@@ -9,29 +8,26 @@ import { requestRecord } from '../request-record.ts';
  * A probe that asks every second for `/livez` is not worth a line.
  */
 export function requestLog(logger: Logger): RequestHandler {
-  return pinoHttp<Request, Response>({
-    logger,
-    genReqId: (_req, res) => requestRecord(res).requestId,
-    customAttributeKeys: { reqId: 'requestId', responseTime: 'durationMs' },
-    quietReqLogger: true,
-    quietResLogger: true,
-    wrapSerializers: false,
-    // The line is put together below from fields that hold no secret; looking for one costs more than writing it.
-    redact: [],
-    // pino-http serialises the request for a child logger that nobody uses here.
-    serializers: { req: () => undefined },
-    autoLogging: { ignore: (req) => pathOf(req.url) === '/livez' },
-    customLogLevel: (_req, res, error) => (error !== undefined || res.statusCode >= 500 ? 'warn' : 'info'),
-    customSuccessObject: (req, res, line: { durationMs: number }) => answered(req, res, line.durationMs),
-    customErrorObject: (req, res, _error, line: { durationMs: number }) =>
-      answered(req, res, line.durationMs),
-    customErrorMessage: () => 'request failed',
-  });
+  // The line is put together below from fields that hold no secret; looking for one costs more than writing it.
+  const lines = logger.child({}, { redact: [] });
+  return (req, res, next) => {
+    if (pathOf(req.url) !== '/livez') res.once('close', () => log(lines, req, res));
+    next();
+  };
 }
 
-function answered(req: Request, res: Response, durationMs: number): object {
+function log(logger: Logger, req: Request, res: Response): void {
+  const isFailure = res.statusCode >= 500;
+  if (!logger.isLevelEnabled(isFailure ? 'warn' : 'info')) return;
+  const line = answered(req, res);
+  if (isFailure) logger.warn(line, 'request failed');
+  else logger.info(line, res.writableFinished ? 'request completed' : 'request aborted');
+}
+
+function answered(req: Request, res: Response): object {
   const record = requestRecord(res);
   return {
+    requestId: record.requestId,
     correlationId: record.correlationId,
     ...traceFields(record.traceparent),
     tenant: record.tenant,
@@ -40,7 +36,7 @@ function answered(req: Request, res: Response, durationMs: number): object {
     path: pathOf(req.originalUrl),
     route: record.route,
     status: res.statusCode,
-    durationMs,
+    durationMs: Math.round(performance.now() - record.startedAt),
   };
 }
 

@@ -1,3 +1,4 @@
+import { MessageChannel } from 'node:worker_threads';
 import { expect, test } from '@jest/globals';
 import { isFull, TurnBatches } from '../../../queues/fair/turn-batches.ts';
 
@@ -5,13 +6,18 @@ import { isFull, TurnBatches } from '../../../queues/fair/turn-batches.ts';
 class Server {
   readonly sent: string[][] = [];
   readonly #answers: { resolve: (replies: string[]) => void; reject: (error: Error) => void }[] = [];
-  readonly batches = new TurnBatches(
-    (items: string[]): Promise<string[]> =>
-      new Promise((resolve, reject) => {
-        this.sent.push(items);
-        this.#answers.push({ resolve, reject });
-      }),
-  );
+  readonly batches: TurnBatches<string, string>;
+
+  constructor(atEnd?: (flush: () => void) => unknown) {
+    this.batches = new TurnBatches(
+      (items: string[]): Promise<string[]> =>
+        new Promise((resolve, reject) => {
+          this.sent.push(items);
+          this.#answers.push({ resolve, reject });
+        }),
+      atEnd,
+    );
+  }
 
   ask(items: readonly string[], characters = 1): Promise<string>[] {
     return items.map((item) => this.batches.add(item, characters));
@@ -141,6 +147,28 @@ test('what a flush has sent counts no more for the next batch', async () => {
   expect(server.sizes).toEqual([10]);
   await turn();
   expect(server.sizes).toEqual([10, 10]);
+});
+
+test('what different events ask for goes together where a turn is all of them', async () => {
+  const server = new Server(setImmediate);
+  const { port1, port2 } = new MessageChannel();
+  const done = new Promise<void>((resolve) => {
+    let asked = 0;
+    port2.on('message', (item: string) => {
+      void server.ask([item]);
+      // Each message is an event of its own.
+      process.nextTick(() => {
+        asked += 1;
+        if (asked === 3) resolve();
+      });
+    });
+  });
+  for (const item of named(3)) port1.postMessage(item);
+  await done;
+  expect(server.sizes).toEqual([]);
+  await turn();
+  expect(server.sizes).toEqual([3]);
+  port1.close();
 });
 
 test.each([

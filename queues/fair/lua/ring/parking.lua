@@ -250,45 +250,48 @@ local function released(base, group, startedAt, held)
   forgetIfIdle(use)
 end
 
--- Those of a queue's active jobs that have no slot.
-local function withoutSlot(base, slots, queue)
-  local jobIds, without = native('LRANGE', base .. 'active', '0', '-1'), {}
-  for from = 1, #jobIds, 500 do
-    local fields = {}
-    for i = from, math.min(from + 499, #jobIds) do
-      fields[#fields + 1] = queue .. ':' .. jobIds[i]
-    end
-    for i, group in ipairs(native('HMGET', slots, unpack(fields))) do
-      if not group then
-        without[#without + 1] = jobIds[from + i - 1]
-      end
+-- Those of some active jobs of a queue that have no slot.
+local function withoutSlot(slots, queue, jobIds)
+  local fields, without = {}, {}
+  for i, jobId in ipairs(jobIds) do
+    fields[i] = queue .. ':' .. jobId
+  end
+  for i, group in ipairs(native('HMGET', slots, unpack(fields))) do
+    if not group then
+      without[#without + 1] = jobIds[i]
     end
   end
   return without
 end
 
--- Gives slots to active jobs that started before their group had limits. `only`: those of this group, `*` for all.
-local function adopt(base, only)
+-- Gives slots to active jobs that started before their group had limits. `only`: those of this group, `*` for all. `newest`:
+-- those that started last, up to a hundred in a row that need none: whoever has looked at all needs no more for a while.
+local function adopt(base, only, newest)
   local prefix, queue = string.match(base, OF_QUEUE)
   local slots, adopted, limited = prefix .. ':fair:slots', 0, {}
-  for _, jobId in ipairs(withoutSlot(base, slots, queue)) do
-    local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
-    if group and (only == '*' or group == only) then
-      if limited[group] == nil then
-        limited[group] = useOf(base, group).limited or false
-      end
-      if limited[group] then
-        local key = prefix .. ':fair:state:' .. group
-        native('HSET', slots, queue .. ':' .. jobId, group)
-        native('HSET', base .. jobId, 'slot', ':' .. group)
-        native('HINCRBY', key, 'run', '1')
-        native('HINCRBY', key, 'run:' .. queue, '1')
-        native('PERSIST', key)
-        adopted = adopted + 1
+  for from = 0, math.huge, 100 do
+    local jobIds, before = native('LRANGE', base .. 'active', from, from + 99), adopted
+    for _, jobId in ipairs(jobIds[1] and withoutSlot(slots, queue, jobIds) or {}) do
+      local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
+      if group and (only == '*' or group == only) then
+        if limited[group] == nil then
+          limited[group] = useOf(base, group).limited or false
+        end
+        if limited[group] then
+          local key = prefix .. ':fair:state:' .. group
+          native('HSET', slots, queue .. ':' .. jobId, group)
+          native('HSET', base .. jobId, 'slot', ':' .. group)
+          native('HINCRBY', key, 'run', '1')
+          native('HINCRBY', key, 'run:' .. queue, '1')
+          native('PERSIST', key)
+          adopted = adopted + 1
+        end
       end
     end
+    if #jobIds < 100 or newest and adopted == before then
+      return adopted
+    end
   end
-  return adopted
 end
 
 -- How many groups one call lets go when many are due at once: each costs some ten calls, and the next call goes on.

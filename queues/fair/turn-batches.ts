@@ -32,7 +32,7 @@ export class TurnBatches<Item, Reply> {
    */
   constructor(
     send: (items: Item[]) => Promise<Reply[]>,
-    atEnd: (flush: () => void) => unknown = process.nextTick,
+    atEnd: (flush: () => void) => unknown = (flush): void => process.nextTick(flush),
   ) {
     this.#send = send;
     this.#atEnd = atEnd;

@@ -3,6 +3,7 @@ import { eventually } from '../support/eventually.ts';
 import { freshRedisUrl } from '../support/redis.ts';
 import { ADMIN_TOKEN, startApi } from './support/api.ts';
 import type { Answer, Api } from './support/api.ts';
+import { accessOf } from './support/operations.ts';
 import { expectProblem } from './support/problems.ts';
 
 /** A route and the access it asks for, as the served document says: a new route is in this table without being added. */
@@ -29,17 +30,11 @@ beforeAll(async () => {
       path: path
         .replace('{id}', path.includes('tenants') ? 'acme' : UNKNOWN_ID)
         .replaceAll(/\{\w+\}/g, 'default'),
-      access: accessOf(operation.security),
+      access: accessOf(operation),
     })),
   );
 });
 afterAll(() => api.stop());
-
-/** The first credential that opens an operation says whose call it is. */
-function accessOf([first]: { adminToken?: string[]; apiKey?: string[] }[]): string {
-  if (first === undefined) return 'public';
-  return first.apiKey === undefined ? 'admin' : (first.apiKey[0] ?? 'tenant');
-}
 
 const guarded = (): Row[] => rows.filter((row) => row.access !== 'public');
 const ofTenants = (): Row[] => guarded().filter((row) => row.access !== 'admin');

@@ -4,6 +4,7 @@ import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import { eventually } from '../support/eventually.ts';
 import { ADMIN_TOKEN, startApi } from './support/api.ts';
 import type { Answer, Api, CallOptions } from './support/api.ts';
+import { accessOf } from './support/operations.ts';
 import { expectProblem } from './support/problems.ts';
 
 let redis: EmbeddedRedis;
@@ -95,8 +96,8 @@ test('started without Redis it says what is wrong', async () => {
 function operationsOf({ paths }: any): [string, string, CallOptions][] {
   return Object.entries<Record<string, any>>(paths).flatMap(([path, operations]) =>
     Object.entries(operations).flatMap(([method, operation]): [string, string, CallOptions][] => {
-      if (operation.security[0] === undefined) return [];
-      const isAdmins = operation.security[0].apiKey === undefined;
+      const access = accessOf(operation);
+      if (access === 'public') return [];
       const content = operation.requestBody?.content['application/json'];
       const examples = Object.values<any>(content?.examples ?? {}).map(({ value }) => value);
       const body = content && (content.example ?? examples[0] ?? {});
@@ -107,7 +108,11 @@ function operationsOf({ paths }: any): [string, string, CallOptions][] {
         .replace('{name}', 'default');
       expect(target).not.toContain('{');
       return [
-        [method.toUpperCase(), target, { ...(isAdmins ? {} : { headers: TENANT }), ...(body && { body }) }],
+        [
+          method.toUpperCase(),
+          target,
+          { ...(access === 'admin' ? {} : { headers: TENANT }), ...(body && { body }) },
+        ],
       ];
     }),
   );

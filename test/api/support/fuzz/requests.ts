@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { accessOf } from '../operations.ts';
 import { validValues } from './from-schema.ts';
 import type { JsonSchema, Valid } from './from-schema.ts';
 import { jsonBytes } from './json-text.ts';
@@ -56,7 +57,7 @@ function operationsOf(document: JsonSchema): Operation[] {
     Object.entries(methods).map(([method, operation]) => ({
       method: method.toUpperCase(),
       path,
-      access: operation.security[0]?.bearer[0] ?? 'public',
+      access: accessOf(operation),
       parameters: operation.parameters ?? [],
       bodies: operation.requestBody?.content ?? {},
     })),

@@ -4,7 +4,9 @@ import { Job, JobListQuery, Timestamp } from './schemas.ts';
 
 /** The wire types of what is done to many jobs at once. */
 
-export const MAX_REDRIVE_PER_SECOND = 10_000;
+const MAX_REDRIVE_PER_SECOND = 10_000;
+/** One in a quarter of an hour; timers know no pause of more than 24 days. */
+const MIN_REDRIVE_PER_SECOND = 0.001;
 
 export const JobFilter = JobListQuery.omit({ limit: true, cursor: true }).meta({
   id: 'JobFilter',
@@ -25,7 +27,7 @@ export const BulkCancel = z
   .meta({ id: 'BulkCancel', examples: [{ filter: { tag: 'import-7' }, reason: 'wrong file' }] });
 export type BulkCancel = z.output<typeof BulkCancel>;
 
-const ratePerSecond = z.number().positive().max(MAX_REDRIVE_PER_SECOND).optional().meta({
+const ratePerSecond = z.number().min(MIN_REDRIVE_PER_SECOND).max(MAX_REDRIVE_PER_SECOND).optional().meta({
   description: 'How many jobs a second are let in again at most; as fast as it goes unless given.',
 });
 

@@ -169,6 +169,7 @@ test.each([
   ['/v1/jobs/bulk/cancel', { filter: { state: 'gone' } }, 'filter.state'],
   ['/v1/jobs/bulk/retry', { filter: { limit: 5 } }, 'filter.limit'],
   ['/v1/jobs/bulk/retry', { filter: {}, ratePerSecond: 0 }, 'ratePerSecond'],
+  ['/v1/dead-letters/redrive', { filter: {}, ratePerSecond: 1e-200 }, 'ratePerSecond'],
   ['/v1/dead-letters/redrive', { filter: { state: 'failed' } }, 'filter.state'],
 ])('%s refuses %j', async (path, body, field) => {
   const answer = await call('POST', path, body);

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 
-/** Commands per write. More would save little, and let the server wait while this process still writes. */
+/** Commands per write, or what is as much. More would save little, and let the server wait while this process still works. */
 const AT_ONCE = 16;
 
 const held = new WeakMap<Duplex, number>();
@@ -8,8 +8,10 @@ const held = new WeakMap<Duplex, number>();
 /**
  * To be called before each command: what one turn of the event loop writes to a socket leaves in writes of a few commands
  * each, where every command would be a system call of its own here and, mostly, another one in the server.
+ *
+ * @param size how many commands it is worth: one that does the work of many is not to wait for others
  */
-export function holdWrites(stream: Duplex | undefined): void {
+export function holdWrites(stream: Duplex | undefined, size = 1): void {
   if (!stream) return;
   const before = held.get(stream) ?? 0;
   if (before === 0) {
@@ -18,9 +20,11 @@ export function holdWrites(stream: Duplex | undefined): void {
       held.set(stream, 0);
       stream.uncork();
     });
-  } else if (before % AT_ONCE === 0) {
+  } else if (before >= AT_ONCE) {
     stream.uncork();
     stream.cork();
+    held.set(stream, size);
+    return;
   }
-  held.set(stream, before + 1);
+  held.set(stream, before + size);
 }

@@ -39,6 +39,10 @@ const ADD_SCRIPTS: ReadonlySet<string> = new Set([
   'addParentJob',
 ]);
 
+/** The scripts that take many jobs at once, and how many values they take for each, at least. */
+const BATCH_SCRIPTS: ReadonlySet<string> = new Set(['add', 'complete']);
+const VALUES_EACH = 5;
+
 /** Transactions under way and the hashes of their marks. */
 const marksOf = new WeakMap<object, string>();
 
@@ -202,7 +206,8 @@ export class LeanBackend extends TerseJobsBackend {
   override execCommand(
     ...[client, command, args]: Parameters<RedisQueueBackend['execCommand']>
   ): ReturnType<RedisQueueBackend['execCommand']> {
-    holdWrites((client as { stream?: Duplex }).stream);
+    const size = BATCH_SCRIPTS.has(command) ? (args as unknown[]).length / VALUES_EACH : 1;
+    holdWrites((client as { stream?: Duplex }).stream, size);
     const marks = ADD_SCRIPTS.has(command) ? marksOf.get(client) : undefined;
     return super.execCommand(client, command, marks === undefined ? args : [...(args as unknown[]), marks]);
   }

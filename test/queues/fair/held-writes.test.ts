@@ -36,6 +36,20 @@ test('what is written in one turn leaves in a few writes, in order, the last whe
   expect(socket.gone.flat()).toEqual(names);
 });
 
+test('a command that is worth many does not wait for others', async () => {
+  const socket = new Socket();
+  for (const name of names.slice(0, 4)) {
+    holdWrites(socket, 20);
+    socket.write(name);
+  }
+  holdWrites(socket);
+  socket.write('small');
+  expect(socket.gone.map((group) => group.length)).toEqual([1, 1, 1, 1]);
+  await turn();
+  expect(socket.gone.flat()).toEqual([...names.slice(0, 4), 'small']);
+  expect(socket.writableCorked).toBe(0);
+});
+
 test('a command alone leaves at the end of its turn, and each turn begins anew', async () => {
   const socket = new Socket();
   for (const name of names) {

@@ -12,6 +12,8 @@ const PAGE = 200;
 /** Jobs under way at once. */
 const AT_ONCE = 10;
 const REPORT_MS = 1000;
+/** So many orders may wait beyond what a tenant may have waiting: it must be able to cancel what is too much. */
+const EVEN_IF_FULL = 10;
 /** Before all else of its tenant: what it is to cancel would otherwise run before it. */
 const PRIORITY = 9;
 
@@ -55,12 +57,9 @@ export class BulkControl {
       if (!isExact) break;
     }
     if (dryRun) return { matched, isExact, job: null };
-    const job = await this.#jobs.enqueue(
-      tenant,
-      { task: bulk.name, payload: order, priority: PRIORITY },
-      context,
-    );
-    return { matched, isExact, job };
+    const request = { task: bulk.name, payload: order, priority: PRIORITY };
+    const evenIfFull = await this.#hasFewOrders(tenant);
+    return { matched, isExact, job: await this.#jobs.enqueue(tenant, request, { ...context, evenIfFull }) };
   }
 
   /**
@@ -87,6 +86,12 @@ export class BulkControl {
       await onProgress(progress);
     }
     return progress;
+  }
+
+  async #hasFewOrders(tenant: string): Promise<boolean> {
+    const query = { task: bulk.name, state: 'waiting' as const, limit: EVEN_IF_FULL };
+    const { jobs, nextCursor } = await this.#jobs.list(tenant, query);
+    return jobs.length < EVEN_IF_FULL && nextCursor === null;
   }
 
   /** What was skipped is met again, and counted then. */

@@ -59,12 +59,18 @@ export class JobService implements Jobs {
   async accept(tenant: string, request: JobRequest, context: EnqueueContext): Promise<Accepted> {
     const job = this.#prepare(tenant, request, context, Date.now());
     if (context.once || job.dedupe) return this.#acceptOnCondition(tenant, job, context);
+    const add = async (): Promise<void> => {
+      const added = await this.#adds.add(job, 0);
+      if (added.status === 'rejected') throw added.reason;
+    };
     try {
-      await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
-        assertFits(1, room);
-        const added = await this.#adds.add(job, 0);
-        if (added.status === 'rejected') throw added.reason;
-      });
+      if (context.evenIfFull) await add();
+      else {
+        await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
+          assertFits(1, room);
+          await add();
+        });
+      }
       await this.#endSuperseded(tenant, [job]);
     } catch (error) {
       if (error instanceof KeyBusyError) throw keyBusy();

@@ -109,6 +109,27 @@ test('what failed is listed, and runs again at a rate, once', async () => {
   for (const id of ids) expect(await get(id, 60)).toMatchObject({ state: 'failed', attempts: { made: 1 } });
 });
 
+test('a tenant that may have no more jobs waiting can still cancel them, but not give orders without end', async () => {
+  const tenant = await api.key('full');
+  await api.admin('PUT', '/v1/tenants/full', { body: { maxWaiting: 5 } });
+  const jobs = Array.from({ length: 6 }, () => ({ task: 'echo', queue, delayMs: HOUR }));
+  const filled = await api.call('POST', '/v1/jobs/batch', { token: tenant, body: { jobs } });
+  expect(filled.json.results[5].problem.code).toBe('queue_full');
+  const cancel = (): Promise<Answer> =>
+    api.call('POST', '/v1/jobs/bulk/cancel', { token: tenant, body: { filter: { queue } } });
+  await api.admin('POST', '/v1/tenants/full/pause', { body: {} });
+  const orders: Answer[] = [];
+  for (let n = 0; n < 11; n += 1) orders.push(await cancel());
+  expect(orders.map(({ status }) => status)).toEqual([...Array.from({ length: 10 }, () => 202), 429]);
+  await api.admin('POST', '/v1/tenants/full/resume');
+  const ended = await api.call('GET', `/v1/jobs/${orders[0]?.json.job.id}?wait=60`, { token: tenant });
+  expect(ended.json.state).toBe('completed');
+  for (const { id } of filled.json.results.slice(0, 5)) {
+    const job = await api.call('GET', `/v1/jobs/${id}?wait=60`, { token: tenant });
+    expect(job.json.state).toBe('cancelled');
+  }
+});
+
 test('cancelling goes before what it cancels, however much of it waits', async () => {
   const tenant = await api.key('busy');
   const jobs = Array.from({ length: 300 }, () => ({ task: 'sleep', payload: { ms: 2000 } }));

@@ -79,6 +79,12 @@ export const mutants: readonly Mutant[] = [
     tests: limits,
   },
   { file: `${ring}/limits.lua`, from: 'parking().settleElsewhere(use)', to: '', tests: found },
+  {
+    file: 'queues/fair/lua/settle-groups.lua',
+    from: "reply[1] ~= '0')",
+    to: 'true)',
+    tests: plainLimits,
+  },
   // Limits, where they are plain
   {
     file: `${ring}/limits.lua`,

@@ -12,7 +12,7 @@ const PAGE = 200;
 /** Jobs under way at once. */
 const AT_ONCE = 10;
 const REPORT_MS = 1000;
-/** So many orders may wait beyond what a tenant may have waiting: it must be able to cancel what is too much. */
+/** While fewer orders wait, one to cancel is taken from a tenant that may have no more jobs waiting: it makes room. */
 const EVEN_IF_FULL = 10;
 /** Before all else of its tenant: what it is to cancel would otherwise run before it. */
 const PRIORITY = 9;
@@ -58,7 +58,7 @@ export class BulkControl {
     }
     if (dryRun) return { matched, isExact, job: null };
     const request = { task: bulk.name, payload: order, priority: PRIORITY };
-    const evenIfFull = await this.#hasFewOrders(tenant);
+    const evenIfFull = order.action === 'cancel' && (await this.#hasFewOrders(tenant));
     return { matched, isExact, job: await this.#jobs.enqueue(tenant, request, { ...context, evenIfFull }) };
   }
 
@@ -90,8 +90,7 @@ export class BulkControl {
 
   async #hasFewOrders(tenant: string): Promise<boolean> {
     const query = { task: bulk.name, state: 'waiting' as const, limit: EVEN_IF_FULL };
-    const { jobs, nextCursor } = await this.#jobs.list(tenant, query);
-    return jobs.length < EVEN_IF_FULL && nextCursor === null;
+    return (await this.#jobs.list(tenant, query)).jobs.length < EVEN_IF_FULL;
   }
 
   /** What was skipped is met again, and counted then. */

@@ -14,8 +14,8 @@ const CHUNK = 100;
 /** Of jobs nobody knows the size of yet. */
 const FIRST_CHUNK = 10;
 /**
- * About how many bytes of jobs a page holds, and how many are read at once: a payload and a result have more than a
- * mebibyte together, and 200 jobs of that kind in one answer would take the process.
+ * About how many bytes of jobs a page holds: a payload and a result have more than a mebibyte together, and 200 jobs of that
+ * kind in one answer would take the process. As many are read at once as would have this size if they were like the last.
  */
 const PAGE_BYTES = 4 * 1024 * 1024;
 

@@ -8,6 +8,7 @@ import { KeyBusyError, TurnBatches } from '../fair/index.ts';
 import type { StoredAnswer } from '../once/types.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import { assertFits, queueFull } from '../tenants/room.ts';
+import type { Room } from '../tenants/room.ts';
 import type { Tenants } from '../tenants/types.ts';
 import { asCallerError, withRedis } from '../topology/redis-errors.ts';
 import type { Topology } from '../topology/topology.ts';
@@ -200,7 +201,7 @@ export class JobService implements Jobs {
 
   async #addBatch(tenant: string, jobs: PreparedJob[], context: EnqueueContext): Promise<BatchOutcome[]> {
     if (context.once) return this.#addOnCondition(tenant, jobs, context);
-    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, jobs);
+    if (!jobs.some((job) => job.dedupe)) return this.#addFitting(tenant, jobs, context);
     const outcomes: BatchOutcome[] = [];
     for (let from = 0; from < jobs.length; from += CONDITIONAL_AT_ONCE) {
       const some = jobs.slice(from, from + CONDITIONAL_AT_ONCE);
@@ -211,18 +212,17 @@ export class JobService implements Jobs {
   }
 
   /** The first jobs of a batch take what room the tenant has. @returns what became of each */
-  async #addFitting(tenant: string, jobs: PreparedJob[]): Promise<BatchOutcome[]> {
+  async #addFitting(tenant: string, jobs: PreparedJob[], { after }: EnqueueContext): Promise<BatchOutcome[]> {
+    const add = async (room: Room): Promise<BatchOutcome[]> => {
+      const problems = await this.#addAll(tenant, jobs.slice(0, room.jobs));
+      for (const job of jobs.slice(room.jobs)) problems.set(job, queueFull(room));
+      return jobs.map((job) => {
+        const problem = problems.get(job);
+        return problem === undefined ? { id: job.id } : { problem };
+      });
+    };
     try {
-      return await withRedis(() =>
-        this.#parts.tenants.withRoom(tenant, jobs.length, async (room) => {
-          const problems = await this.#addAll(tenant, jobs.slice(0, room.jobs));
-          for (const job of jobs.slice(room.jobs)) problems.set(job, queueFull(room));
-          return jobs.map((job) => {
-            const problem = problems.get(job);
-            return problem === undefined ? { id: job.id } : { problem };
-          });
-        }),
-      );
+      return await withRedis(() => this.#parts.tenants.withRoom(tenant, jobs.length, add, after));
     } catch (error) {
       return eachWith(error, jobs);
     }

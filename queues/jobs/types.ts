@@ -9,6 +9,8 @@ export interface EnqueueContext {
   traceparent?: string | undefined;
   /** Of a request with an idempotency key; when it was sent before, nothing is added and {@link SentBeforeError} is thrown. */
   once?: Once | undefined;
+  /** What adds jobs of the same tenant before these: they need no room any more when it has ended. */
+  after?: Promise<unknown> | undefined;
   /** Takes the job though as many wait as the tenant may have: it is one that makes room. */
   evenIfFull?: boolean;
 }

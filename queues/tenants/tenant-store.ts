@@ -74,9 +74,15 @@ export class TenantStore implements Tenants {
     return this.get(id);
   }
 
-  async withRoom<T>(id: string, count: number, add: (room: Room) => Promise<T>): Promise<T> {
+  async withRoom<T>(
+    id: string,
+    count: number,
+    add: (room: Room) => Promise<T>,
+    after?: Promise<unknown>,
+  ): Promise<T> {
     const most = await this.#maxWaitingOf(id);
     if (most === null) return add({ jobs: count, most });
+    await after?.catch(() => undefined);
     const held = await this.#backend(this.#topology.shardOf(id)).reserveRoom(id, most, count);
     try {
       return await add({ jobs: held.jobs, most });

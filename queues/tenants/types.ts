@@ -30,8 +30,14 @@ export interface Tenants {
   /**
    * Has `count` jobs of the tenant added by `add`, which is told for how many of them there is room and must add no more:
    * callers who come at the same time do not pass the limit together. Settings are read again after a second.
+   * @param after is waited for where there is a limit: room that it has still reserved would count twice
    */
-  withRoom<T>(id: string, count: number, add: (room: Room) => Promise<T>): Promise<T>;
+  withRoom<T>(
+    id: string,
+    count: number,
+    add: (room: Room) => Promise<T>,
+    after?: Promise<unknown>,
+  ): Promise<T>;
 }
 
 export interface VerifiedKey {

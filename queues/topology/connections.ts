@@ -10,10 +10,10 @@ type ConnectionSettings = Omit<RedisOptions, 'replyMapping'>;
 
 const CLUSTER_URL = /^(rediss?)\+cluster:\/\/(?:(.*)@)?([^@/]+)$/;
 
-/** Its commands of one turn of the event loop leave together; the fair backend does that for its scripts alone. */
+/** Its commands of one turn of the event loop leave together; the fair backend does that for its scripts alone, and counts them. */
 class ThriftyRedis extends Redis {
   override sendCommand(...args: Parameters<Redis['sendCommand']>): ReturnType<Redis['sendCommand']> {
-    holdWrites(this.stream);
+    holdWrites(this.stream, 0);
     return super.sendCommand(...args);
   }
 }

@@ -59,11 +59,18 @@ export class Topology {
     this.assertConnected();
     const key = queueKey(shard, name);
     const known = this.#queues.get(key);
-    if (known) return known;
+    if (known) {
+      // The one that was asked for least lately comes first.
+      this.#queues.delete(key);
+      this.#queues.set(key, known);
+      return known;
+    }
     const queue = this.#openQueue(shard, name);
     this.#queues.set(key, queue);
     // A queue whose first contact failed stays broken for ever, so the next caller gets a new one.
-    queue.waitUntilReady().catch(() => this.#queues.delete(key));
+    queue.waitUntilReady().catch(() => {
+      if (this.#queues.get(key) === queue) this.#queues.delete(key);
+    });
     this.#closeOldest();
     return queue;
   }

@@ -44,9 +44,11 @@ export async function startServer(
     app,
   );
   server.timeout = stalledMs;
+  // Their size is bounded; of more than a thousand Node would leave out some.
+  server.maxHeadersCount = 0;
   const running = trackRequests(server);
   // An expectation nobody knows may be ignored (RFC 9110, section 10.1.1); Node would answer without a problem document.
-  server.on('checkExpectation', app);
+  server.on('checkExpectation', (req, res) => server.emit('request', req, res));
   refuseInWords(server, MAX_HEADER_BYTES);
   await listen(server, port);
   return {

@@ -118,6 +118,8 @@ test('a tenant that may have no more jobs waiting can still cancel them, but not
   const cancel = (): Promise<Answer> =>
     api.call('POST', '/v1/jobs/bulk/cancel', { token: tenant, body: { filter: { queue } } });
   await api.admin('POST', '/v1/tenants/full/pause', { body: {} });
+  const retry = await api.call('POST', '/v1/jobs/bulk/retry', { token: tenant, body: { filter: { queue } } });
+  expectProblem(retry, 429, 'queue_full');
   const orders: Answer[] = [];
   for (let n = 0; n < 11; n += 1) orders.push(await cancel());
   expect(orders.map(({ status }) => status)).toEqual([...Array.from({ length: 10 }, () => 202), 429]);

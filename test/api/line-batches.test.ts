@@ -134,6 +134,13 @@ describe('a batch of lines', () => {
     expect(new Set(outcomes.filter(({ id }) => id).map(({ id }) => id)).size).toBe(1);
   });
 
+  test('fills the room that a tenant has to the last line', async () => {
+    await api.admin('PUT', `/v1/tenants/t${tenants}`, { body: { maxWaiting: 2000 } });
+    const outcomes = await sendLines(api.port, token, [Buffer.from(`${job(0)}\n`.repeat(2001))]);
+    expect(outcomes.slice(0, 2000).filter(({ id }) => id === undefined)).toEqual([]);
+    expect(outcomes[2000]?.problem?.code).toBe('queue_full');
+  });
+
   test('is refused as a whole like any request', async () => {
     const refused = (headers: Record<string, string>, as = token): Promise<Answer> =>
       api.call('POST', '/v1/jobs/batch', {

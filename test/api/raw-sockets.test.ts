@@ -1,5 +1,5 @@
 /** What no proper client does to a connection: each ends, in words where there is still somebody to talk to. */
-import { connect } from 'node:net';
+import { connect, Socket } from 'node:net';
 import type { RequestListener } from 'node:http';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { startServer } from '../../src/api/server.ts';
@@ -63,7 +63,11 @@ test('a request names its host, once', async () => {
     expect(answer.status).toBe(400);
     expectMannerly(answer, 'GET');
   }
-  expect((await exchange(api.port, 'GET /livez HTTP/1.0\r\n\r\n')).status).toBe(200);
+  const old = (hosts: string): Promise<RawAnswer> =>
+    exchange(api.port, `GET /livez HTTP/1.0\r\n${hosts}\r\n`);
+  expect((await old('')).status).toBe(200);
+  expect((await old('Host: x\r\nHost: y\r\n')).status).toBe(400);
+  expect((await old(`Host: x\r\n${'a:\r\n'.repeat(1100)}Host: y\r\n`)).status).toBe(400);
 });
 
 test('requests sent at once are answered in order, and nonsense after them in its turn', async () => {
@@ -113,6 +117,31 @@ test('a caller who has nothing more to say is answered; one who left in the midd
     Array.from({ length: 50 }, () => vanish(api.port, `${head('POST /v1/jobs', ['Content-Length: 100'])}{`)),
   );
   expect((await api.call('GET', '/livez')).status).toBe(200);
+});
+
+test('requests that were sent together end together when their caller leaves, and hold up no drain', async () => {
+  let closed = 0;
+  let server: HttpServer | undefined;
+  await new Promise<void>((resolve) => {
+    let seen = 0;
+    const app: RequestListener = (_req, res) => {
+      res.once('close', () => {
+        closed += 1;
+        if (closed === 3) resolve();
+      });
+      seen += 1;
+      // Nobody is answered.
+      if (seen === 3) caller.destroy();
+    };
+    const caller = new Socket();
+    void startServer(app, 0).then((started) => {
+      server = started;
+      caller.on('error', () => undefined).connect(server.port, '127.0.0.1');
+      caller.write(head('GET /') + head('GET /', ['Expect: moon']) + head('GET /'));
+    });
+  });
+  await server?.drain(60_000);
+  expect(closed).toBe(3);
 });
 
 test('large header fields, continuing and upgrades', async () => {

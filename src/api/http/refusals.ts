@@ -11,22 +11,43 @@ const LINGER_MS = 1000;
  * refuses, callers who take too long, and tunnels. An answer is written only where it can be told from those before it.
  */
 export function refuseInWords(server: Server, maxHeaderBytes: number): void {
-  const running = new WeakMap<Duplex, Set<ServerResponse>>();
-  server.on('request', (req: IncomingMessage, res: ServerResponse) => {
-    const responses = running.get(req.socket) ?? new Set();
-    running.set(req.socket, responses.add(res));
-    res.once('close', () => responses.delete(res));
-  });
+  const running = responsesOf(server);
+  const refused = new WeakSet<Duplex>();
   server.on('clientError', (error: Error & { code?: string }, socket: Duplex) => {
     // The parser complains again about whatever follows.
-    if (socket.writableEnded) return;
+    if (socket.writableEnded || refused.has(socket)) return;
+    refused.add(socket);
     if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
     else inTurn(socket, running.get(socket), unreadable(error.code, maxHeaderBytes));
   });
   server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
     socket.on('error', () => socket.destroy());
+    // The server has let go of this connection: nobody else would end it.
+    setTimeout(() => socket.destroy(), LINGER_MS).unref();
     inTurn(socket, running.get(socket), new WaggleError('not_found', 'This server opens no tunnels.'));
   });
+}
+
+/** The answers that are under way on each connection, in their order. */
+function responsesOf(server: Server): WeakMap<Duplex, Set<ServerResponse>> {
+  const running = new WeakMap<Duplex, Set<ServerResponse>>();
+  server.on('request', ({ socket }: IncomingMessage, res: ServerResponse) => {
+    let responses = running.get(socket);
+    if (responses === undefined) {
+      const all = new Set<ServerResponse>();
+      // Node tells the answer whose turn it is that the caller has left, and none of those behind it.
+      socket.once('close', () => {
+        for (const abandoned of all) {
+          abandoned.destroy();
+          abandoned.emit('close');
+        }
+      });
+      running.set(socket, (responses = all));
+    }
+    responses.add(res);
+    res.once('close', () => running.get(socket)?.delete(res));
+  });
+  return running;
 }
 
 /** Refuses after the answers to earlier requests of the connection, and never in the middle of one. */

@@ -2,10 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
 import { WaggleError } from '../../shared/errors.ts';
 
-/** A request of HTTP/1.1 names its host once (RFC 9112, section 3.2): a proxy might go by another one than this server. */
+/**
+ * A request names its host once, one of HTTP/1.0 at most once (RFC 9112, section 3.2): a proxy might go by another one than
+ * this server.
+ */
 export function oneHost(): RequestHandler {
   return (req, _res, next) => {
-    if (hostsOf(req) === 1 || req.httpVersion === '1.0') next();
+    const hosts = hostsOf(req);
+    if (hosts === 1 || (hosts === 0 && req.httpVersion === '1.0')) next();
     else next(new WaggleError('validation', 'The request must name its host, once.'));
   };
 }

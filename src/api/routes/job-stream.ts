@@ -32,7 +32,7 @@ class StreamEnd extends Error {
 
 /**
  * Enqueues a job for each line of the body, and answers each with a line: `{index, id}` or `{index, problem}`, in order.
- * No more is read than is enqueued and taken by the caller. What ends the stream early is said in its last line, whose index
+ * No more is read than is enqueued and taken by the caller, but for one batch. What ends the stream early is said in its last line, whose index
  * is that of the first line which is to be sent again.
  */
 export async function streamJobs(engine: Engine, call: StreamCall): Promise<void> {
@@ -143,7 +143,8 @@ class Batches {
   #enqueue(items: readonly Item[]): Promise<BatchOutcome[]> {
     const requests = items.flatMap((item) => ('request' in item ? [item.request] : []));
     const { tenant, correlationId, traceparent } = this.#call;
-    return this.#engine.jobs.enqueueBatch(tenant, requests, { correlationId, traceparent });
+    const context = { correlationId, traceparent, after: this.#last?.outcomes };
+    return this.#engine.jobs.enqueueBatch(tenant, requests, context);
   }
 }
 

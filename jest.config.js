@@ -18,6 +18,7 @@ export default {
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
   // Two files at a time; each jest worker has a Redis database of its own (see test/support/redis.ts).
   maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/longest-first.js',
   // Above what the helpers of the tests wait, also several times.
   testTimeout: 240_000,
   // Set by scripts/mutate.ts.

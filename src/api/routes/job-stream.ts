@@ -32,8 +32,8 @@ class StreamEnd extends Error {
 
 /**
  * Enqueues a job for each line of the body, and answers each with a line: `{index, id}` or `{index, problem}`, in order.
- * No more is read than is enqueued and taken by the caller, but for one batch. What ends the stream early is said in its last line, whose index
- * is that of the first line which is to be sent again.
+ * No more is read than is enqueued and taken by the caller, but for one batch. What ends the stream early is said in its last
+ * line, whose index is that of the first line which is to be sent again; of those behind it some may be stored by then.
  */
 export async function streamJobs(engine: Engine, call: StreamCall): Promise<void> {
   const { req, res, limits, draining } = call;

@@ -301,6 +301,8 @@ export const running: Record<string, Case> = {
     const worker = lab.worker('q', async () => undefined, { stalledInterval: 40, skipStalledCheck: false });
     worker.on('stalled', (id) => stalled.push(id));
     await eventually('all are done', async () => (await queue.getCompletedCount()) === 3);
+    // The event comes when the whole check has ended, maybe after the job has.
+    await eventually('the stall is told', async () => stalled.length > 0);
     await worker.close();
     return {
       stalled,

@@ -33,9 +33,15 @@ export interface Bench {
   readonly redis: Redis;
 }
 
-/** Runs `body` against a Redis server of its own (random port, no persistence, noeviction) and ends the server. */
-export async function withRedis<T>(body: (bench: Bench) => Promise<T>): Promise<T> {
-  const server = await startEmbeddedRedis();
+/**
+ * Runs `body` against a Redis server of its own (random port, no persistence, noeviction) and ends the server.
+ * @param env added to the server's environment
+ */
+export async function withRedis<T>(
+  body: (bench: Bench) => Promise<T>,
+  env: NodeJS.ProcessEnv = {},
+): Promise<T> {
+  const server = await startEmbeddedRedis({ env });
   const redis = connectTo(server.port);
   try {
     return await body({ port: server.port, pid: server.pid, redis });

@@ -1,7 +1,7 @@
 /** How long a single script keeps the server, in the situations where that may be long: see README.md. */
-import { spawnSync } from 'node:child_process';
 import { machineHeader, number, printSection, table, withRedis } from './harness.ts';
 import { choices, count, flag, readOptions } from './options.ts';
+import { processorTimeEnv } from './processor-time.ts';
 import { QUEUE, SITUATIONS } from './situations.ts';
 import { loadAllScripts, record } from './slowlog.ts';
 import type { Recording } from './slowlog.ts';
@@ -27,23 +27,14 @@ interface Finding extends Recording {
   backend: BackendName;
 }
 
-/**
- * Lets the server's thread run whenever it can: what is measured is then the script, not the wait of a server that a
- * worker has pushed off its core in the middle of one. Returns whether the system allows that.
- */
-function putFirst(pid: number): boolean {
-  return spawnSync('chrt', ['--all-tasks', '--fifo', '--pid', '10', String(pid)]).status === 0;
-}
-
 const findings: Finding[] = [];
-let isFirst = true;
+const processorTime = processorTimeEnv();
 const header = options.bare ? null : await machineHeader();
 for (let run = 1; run <= options.runs; run++) {
   for (const situation of SITUATIONS.filter(({ name }) => options.situations.includes(name))) {
     for (const backend of situation.backends) {
       console.error(`longest, ${situation.name}: ${backend}, run ${run} of ${options.runs}`);
       await withRedis(async (bench) => {
-        isFirst = putFirst(bench.pid) && isFirst;
         const scripts = await loadAllScripts(bench.redis);
         const queue = openQueue(QUEUE, backend, bench.port);
         try {
@@ -61,7 +52,7 @@ for (let run = 1; run <= options.runs; run++) {
         } finally {
           await queue.close();
         }
-      });
+      }, processorTime ?? {});
     }
   }
 }
@@ -84,9 +75,9 @@ const over = findings
   .filter(({ max }) => max > TARGET_MS);
 await printSection('The longest scripts', header, [
   `${options.percent} % of the full sizes; ${options.runs} runs; every script of both backends loaded; times in ms. ` +
-    (isFirst
-      ? 'The server goes before all other processes.'
-      : 'The server had to share its core: a wait for it in the middle of a script counts as the script.'),
+    (processorTime
+      ? 'Scripts: processor time of the server.'
+      : 'Scripts: wall time, as there is no C compiler; whatever puts the server aside counts as the script.'),
   table(
     ['situation', 'asked', 'backend', 'script', 'calls', 'p50', 'p99', 'max', 'ping p99', 'ping max'],
     rows,

@@ -157,7 +157,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: `${ring}/parking.lua`,
-    from: "native('ZREM', park, group)\n    native('HDEL', idx, group)",
+    from: "native('ZREM', park, group)\n      native('HDEL', idx, group)",
     to: "native('HDEL', idx, group)",
     tests: limits,
   },

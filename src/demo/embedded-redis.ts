@@ -7,6 +7,8 @@ export interface EmbeddedRedisOptions {
   port?: number;
   /** Further redis-server arguments; they come last and so override the defaults (no persistence, noeviction). */
   extraArgs?: string[];
+  /** Added to the server's environment. */
+  env?: NodeJS.ProcessEnv;
   /** Takes the one plain line that says which server is used; nothing is printed by default. */
   say?: (line: string) => void;
 }
@@ -39,7 +41,7 @@ export async function startEmbeddedRedis(options: EmbeddedRedisOptions = {}): Pr
       // use or was in use a few seconds ago.
       args: ['--maxmemory-policy', 'noeviction', ...wantedPort, ...(options.extraArgs ?? [])],
     },
-    spawn: { detached: true, stdio: ['ignore', 'pipe', 'pipe'] },
+    spawn: { detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } },
   });
   const running = await server.ensureInstance().catch((error: unknown) => {
     const where = options.port === undefined ? '' : ` on port ${options.port} (is it in use?)`;

@@ -192,15 +192,10 @@ describe('a batch that breaks off', () => {
       for (let n = 0; n < 5; n += 1) await stream.send(`${job(n)}\n`);
       await stream.received(5);
       await redis.stop();
-      let sending = true;
-      const pump = async (): Promise<void> => {
-        for (let n = 5; sending && n < 100_000; n += 1) await stream.send(`${job(n)}\n`);
-      };
-      void pump();
+      // The caller sends no more before it has heard of this one.
+      await stream.send(`${job(5)}\n`);
       const outcomes = await stream.ended;
-      sending = false;
-      expect(short(outcomes.slice(-1))).toEqual([[outcomes.length - 1, 'redis_unavailable']]);
-      expect(outcomes.slice(0, -1).every(({ id }) => id !== undefined)).toBe(true);
+      expect(short(outcomes.slice(5))).toEqual([[5, 'redis_unavailable']]);
       stream.outgoing.destroy();
     } finally {
       await other.stop();

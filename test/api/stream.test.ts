@@ -3,6 +3,7 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { arriving, endEarly, write } from '../../src/api/http/stream.ts';
+import { WaggleError } from '../../src/shared/errors.ts';
 import { eventually } from '../support/eventually.ts';
 
 let server: Server;
@@ -54,13 +55,13 @@ test('whoever writes to a caller that has gone is not held', async () => {
   await eventually('the writer goes on', () => written() === PIECES);
 });
 
-test('the chunks of a body end with it, with the caller or with a drain', async () => {
+test('the chunks of a body end with it, with the caller or when they are stopped', async () => {
   const ends: string[] = [];
-  let drain = new AbortController();
+  const stop = new AbortController();
   const port = await serve(async (req, res) => {
     try {
       let length = 0;
-      for await (const chunk of arriving(req, drain.signal)) {
+      for await (const chunk of arriving(req, stop.signal)) {
         length += chunk.length;
         res.writeProcessing();
       }
@@ -89,16 +90,15 @@ test('the chunks of a body end with it, with the caller or with a drain', async 
   await eventually('the server notices', () => ends.length === 2);
   expect(ends[1]).toBe('RequestAbortedError');
 
-  drain = new AbortController();
-  const drained = send();
-  const answer = new Promise<IncomingMessage>((resolve) => drained.once('response', resolve));
-  drained.write('a');
-  await new Promise((resolve) => drained.once('information', resolve));
-  drain.abort();
+  const stopped = send();
+  const answer = new Promise<IncomingMessage>((resolve) => stopped.once('response', resolve));
+  stopped.write('a');
+  await new Promise((resolve) => stopped.once('information', resolve));
+  stop.abort(new WaggleError('shutting_down', 'Stop.'));
   let text = '';
   for await (const chunk of await answer) text += String(chunk);
   expect([ends[2], text]).toEqual(['shutting_down', 'last words']);
   // What it still sends is read away, and the request can end well.
-  drained.end('x'.repeat(1024 * 1024));
-  await new Promise((resolve) => drained.once('finish', resolve));
+  stopped.end('x'.repeat(1024 * 1024));
+  await new Promise((resolve) => stopped.once('finish', resolve));
 });

@@ -172,7 +172,8 @@ local leaving = #ended - fetching
 local ending = leaving -- with those that find nothing
 if fetching > 0 then
   if meta[5] and not meta[1] and times().isDue(meta[5]) then
-    parking().unpark(base)
+    -- Fewer than elsewhere: several jobs have ended already, and for each another one is to start.
+    parking().unpark(base, 4)
   end
   ahead = fetching
   local none = meta[1] and { 0, 0, 0, 0 }

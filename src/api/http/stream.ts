@@ -2,32 +2,25 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { WaggleError } from '../../shared/errors.ts';
 import { BODY_MS, RequestAbortedError } from './body.ts';
 
-const RETRY_AFTER_MS = 1000;
 /** How long the rest of a request is read away after the end of its answer: closing at once would take the answer along. */
 const LINGER_MS = 2000;
 
 /**
  * The chunks of a request's body, as fast as they are asked for.
- * @throws WaggleError shutting_down when `draining` aborts; validation when nothing comes for 30 s. The request is left as
- *   it is then, so that it can still be answered
+ * @throws the reason of `stop` when it aborts; WaggleError validation when nothing comes for 30 s. The request is left as it
+ *   is then, so that it can still be answered
  * @throws RequestAbortedError when the caller has gone
  */
-export async function* arriving(req: IncomingMessage, draining: AbortSignal): AsyncGenerator<Buffer> {
+export async function* arriving(req: IncomingMessage, stop: AbortSignal): AsyncGenerator<Buffer> {
   while (!req.readableEnded) {
-    assertServing(draining);
+    stop.throwIfAborted();
     const chunk = req.read() as Buffer | null;
-    if (chunk === null) await somethingToRead(req, draining);
+    if (chunk === null) await somethingToRead(req, stop);
     else yield chunk;
   }
 }
 
-/** @throws WaggleError shutting_down */
-export function assertServing(draining: AbortSignal): void {
-  if (!draining.aborted) return;
-  throw new WaggleError('shutting_down', 'This server is shutting down.', { retryAfterMs: RETRY_AFTER_MS });
-}
-
-function somethingToRead(req: IncomingMessage, draining: AbortSignal): Promise<void> {
+function somethingToRead(req: IncomingMessage, stop: AbortSignal): Promise<void> {
   if (req.readableEnded) return Promise.resolve();
   if (req.destroyed) return Promise.reject(new RequestAbortedError());
   return new Promise((resolve, reject) => {
@@ -35,7 +28,7 @@ function somethingToRead(req: IncomingMessage, draining: AbortSignal): Promise<v
       clearTimeout(timer);
       for (const event of ['readable', 'end']) req.off(event, onReadable);
       for (const event of ['error', 'close']) req.off(event, onClose);
-      draining.removeEventListener('abort', onReadable);
+      stop.removeEventListener('abort', onReadable);
       if (error) reject(error);
       else resolve();
     };
@@ -46,7 +39,7 @@ function somethingToRead(req: IncomingMessage, draining: AbortSignal): Promise<v
     }, BODY_MS);
     for (const event of ['readable', 'end']) req.on(event, onReadable);
     for (const event of ['error', 'close']) req.on(event, onClose);
-    draining.addEventListener('abort', onReadable);
+    stop.addEventListener('abort', onReadable);
   });
 }
 

@@ -1,6 +1,4 @@
 import { isUtf8 } from 'node:buffer';
-import type { IncomingMessage } from 'node:http';
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Engine } from '../../../queues/engine.ts';
 import type { BatchOutcome } from '../../../queues/jobs/types.ts';
 import { problemDocument, WaggleError } from '../../shared/errors.ts';
@@ -8,7 +6,7 @@ import { invalid } from '../../shared/validate.ts';
 import { LineSplitter } from '../http/lines.ts';
 import type { Line } from '../http/lines.ts';
 import { NDJSON, RequestAbortedError } from '../http/body.ts';
-import { arriving, assertServing, endEarly, write } from '../http/stream.ts';
+import { arriving, endEarly, write } from '../http/stream.ts';
 import { toWaggleError } from '../problem.ts';
 import type { StreamCall } from '../route.ts';
 
@@ -17,6 +15,7 @@ import type { StreamCall } from '../route.ts';
  * next ones are read.
  */
 const LINES_AT_ONCE = 250;
+const RETRY_AFTER_MS = 1000;
 
 /** What ends a stream before its time: the lines before `index` are answered, it and those after are not. */
 class StreamEnd extends Error {
@@ -32,8 +31,8 @@ class StreamEnd extends Error {
 
 /**
  * Enqueues a job for each line of the body, and answers each with a line: `{index, id}` or `{index, problem}`, in order.
- * No more is read than is enqueued and taken by the caller, but for one batch. What ends the stream early is said in its last
- * line, whose index is that of the first line which is to be sent again; of those behind it some may be stored by then.
+ * No more is read than is enqueued and taken by the caller, but for two batches. What ends the stream early is said in its
+ * last line, whose index is that of the first line which is to be sent again; of those behind it some may be stored by then.
  */
 export async function streamJobs(engine: Engine, call: StreamCall): Promise<void> {
   const { req, res, limits, draining } = call;
@@ -42,36 +41,43 @@ export async function streamJobs(engine: Engine, call: StreamCall): Promise<void
     throw invalid('validation', [{ path: 'Idempotency-Key', message }]);
   }
   begin(call);
+  const stop = new AbortController();
+  const onDraining = (): void => stop.abort(shuttingDown());
+  if (draining.aborted) onDraining();
+  draining.addEventListener('abort', onDraining);
   const lines = new LineSplitter(limits.bodyBytes);
   const most = Math.min(LINES_AT_ONCE, limits.batchJobs);
-  const batches = new Batches(engine, call);
+  const batches = new Batches(engine, call, (problem) => stop.abort(problem));
   const take = async (some: Line[]): Promise<void> => {
-    for (let from = 0; from < some.length && !res.destroyed; from += most) {
-      assertServing(draining);
-      await batches.add(some.slice(from, from + most));
+    for (const batch of evenParts(some, most)) {
+      stop.signal.throwIfAborted();
+      if (res.destroyed) throw new RequestAbortedError();
+      await batches.add(batch);
     }
   };
   try {
     try {
-      for await (const chunk of arriving(req, draining)) {
-        await take(lines.push(chunk));
-        if (await isQuiet(req)) await batches.answerLast();
-      }
+      for await (const chunk of arriving(req, stop.signal)) await take(lines.push(chunk));
       await take(lines.end());
     } finally {
-      await batches.answerLast();
+      await batches.allAnswered;
     }
     res.end();
   } catch (error) {
     await endWith(call, batches.answered, error);
+  } finally {
+    draining.removeEventListener('abort', onDraining);
   }
 }
 
-/** Whether nothing has come meanwhile: then the caller may wait for answers before it goes on. */
-async function isQuiet(req: IncomingMessage): Promise<boolean> {
-  // What the system has received is read between two turns.
-  for (let turns = 0; turns < 2 && req.readableLength === 0; turns += 1) await turn();
-  return req.readableLength === 0;
+function shuttingDown(): WaggleError {
+  return new WaggleError('shutting_down', 'This server is shutting down.', { retryAfterMs: RETRY_AFTER_MS });
+}
+
+/** As few parts of at most so many items as can be, all about as long. */
+function* evenParts<T>(items: readonly T[], most: number): Generator<T[]> {
+  const size = Math.ceil(items.length / Math.ceil(items.length / most));
+  for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size);
 }
 
 function begin({ res }: StreamCall): void {
@@ -86,47 +92,48 @@ function begin({ res }: StreamCall): void {
 /** A line of a batch as a request, or what is wrong with it. */
 type Item = { request: unknown } | { problem: WaggleError };
 
-/** Lines of a stream on their way into Redis. */
-interface Batch {
-  items: Item[];
-  outcomes: Promise<BatchOutcome[]>;
-}
-
-/** The batches of a stream: one is under way while the next is made. Their jobs are added, and answered, in order. */
+/**
+ * The batches of a stream. Each is answered as soon as it is stored, whether or not more is coming; at most two are under way.
+ * Their jobs are added, and answered, in order.
+ */
 class Batches {
   /** How many lines are answered. */
   answered = 0;
+  /** Settles when all lines that were added are answered. @throws StreamEnd */
+  allAnswered = Promise.resolve();
   readonly #engine: Engine;
   readonly #call: StreamCall;
-  #last: Batch | null = null;
+  readonly #onFailure: (error: unknown) => void;
+  #lastAdded: Promise<unknown> | undefined;
 
-  constructor(engine: Engine, call: StreamCall) {
+  /** @param onFailure is called when a batch could not be answered; none of those after it is */
+  constructor(engine: Engine, call: StreamCall, onFailure: (error: unknown) => void) {
     this.#engine = engine;
     this.#call = call;
+    this.#onFailure = onFailure;
   }
 
-  /** Enqueues lines, and answers those before. @throws StreamEnd */
+  /** Enqueues lines, and waits until those before are answered. @throws StreamEnd */
   async add(lines: Line[]): Promise<void> {
+    const before = this.allAnswered;
     const items = lines.map((line) => parsed(line, this.#call.limits.bodyBytes));
     // A batch with conditions is added in parts, each after the one before has been looked at.
-    if (items.some(hasConditions)) await this.answerLast();
-    const batch = { items, outcomes: this.#enqueue(items) };
+    const isAlone = items.some(hasConditions);
+    if (isAlone) await before;
+    const outcomes = this.#enqueue(items);
     // Should those before end the stream, nobody asks for these.
-    batch.outcomes.catch(() => undefined);
-    await this.answerLast();
-    this.#last = batch;
-    if (items.some(hasConditions)) await this.answerLast();
+    outcomes.catch(() => undefined);
+    this.#lastAdded = outcomes;
+    this.allAnswered = before.then(async () => this.#answer(items, await outcomes));
+    this.allAnswered.catch(this.#onFailure);
+    await (isAlone ? this.allAnswered : before);
   }
 
-  /** @throws StreamEnd */
-  async answerLast(): Promise<void> {
-    const batch = this.#last;
-    if (batch === null) return;
-    this.#last = null;
+  async #answer(items: readonly Item[], outcomes: BatchOutcome[]): Promise<void> {
     const { requestId, res } = this.#call;
-    const added = (await batch.outcomes).values();
+    const added = outcomes.values();
     let [text, index] = ['', this.answered];
-    for (const item of batch.items) {
+    for (const item of items) {
       const outcome = 'problem' in item ? item : added.next().value;
       if (outcome === undefined) throw new Error('every job of a batch has an outcome');
       if (isOutage(outcome)) {
@@ -143,7 +150,7 @@ class Batches {
   #enqueue(items: readonly Item[]): Promise<BatchOutcome[]> {
     const requests = items.flatMap((item) => ('request' in item ? [item.request] : []));
     const { tenant, correlationId, traceparent } = this.#call;
-    const context = { correlationId, traceparent, after: this.#last?.outcomes };
+    const context = { correlationId, traceparent, after: this.#lastAdded };
     return this.#engine.jobs.enqueueBatch(tenant, requests, context);
   }
 }

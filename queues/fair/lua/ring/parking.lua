@@ -127,7 +127,8 @@ local function lowestTag(base)
 end
 
 -- Brings a group that waits in a queue to where its limits and weight want it now. Returns whether it came into the ring.
-local function settle(base, group)
+-- `quietly`: the caller announces that, when it has settled several.
+local function settle(base, group, quietly)
   if string.byte(group) == 0 then
     return gates().settle(base, group)
   end
@@ -151,15 +152,18 @@ local function settle(base, group)
   if member == '' then
     if due then
       native('ZADD', park, due, group)
-      announcePark(base)
-      return false
+    else
+      native('ZREM', park, group)
+      native('HDEL', idx, group)
+      enter(use)
     end
-    native('ZREM', park, group)
-    native('HDEL', idx, group)
-    enter(use)
-    announcePark(base)
-    native('ZADD', base .. 'marker', '0', '0')
-    return true
+    if not quietly then
+      announcePark(base)
+      if not due then
+        native('ZADD', base .. 'marker', '0', '0')
+      end
+    end
+    return not due
   end
   local ring = base .. 'fair:ring'
   local tag = tonumber(native('ZSCORE', ring, member))
@@ -294,19 +298,16 @@ local function adopt(base, only, newest)
   end
 end
 
--- How many groups one call lets go when many are due at once: each costs some ten calls, and the next call goes on.
-local UNPARK = 8
-
--- Lets groups go whose time has come.
-local function unpark(base)
-  local time = native('TIME')
+-- Lets groups go whose time has come; at most so many, since each costs some ten calls, and the next script goes on.
+local function unpark(base, most)
+  local time, isFree = native('TIME'), false
   local now = inWords(time[1] * 1000000 + time[2])
-  local groups = native('ZRANGEBYSCORE', base .. 'fair:park', '-inf', now, 'LIMIT', 0, UNPARK)
-  for _, group in ipairs(groups) do
-    settle(base, group)
+  for _, group in ipairs(native('ZRANGEBYSCORE', base .. 'fair:park', '-inf', now, 'LIMIT', 0, most)) do
+    isFree = settle(base, group, true) or isFree
   end
-  if #groups == 0 then
-    announcePark(base)
+  announcePark(base)
+  if isFree then
+    native('ZADD', base .. 'marker', '0', '0')
   end
 end
 

@@ -175,7 +175,7 @@ export const mutants: readonly Mutant[] = [
   },
   { file: 'queues/fair/lua/complete.lua', from: 'if job[SLOT] then', to: 'if false then', tests: limits },
   {
-    file: 'queues/fair/lua/virtual.lua',
+    file: 'queues/fair/lua/virtual/active.lua',
     from: 'if job[1] or isLost then',
     to: 'if false then',
     tests: limits,
@@ -234,7 +234,7 @@ export const mutants: readonly Mutant[] = [
     tests: scheduler,
   },
   {
-    file: 'queues/fair/lua/virtual.lua',
+    file: 'queues/fair/lua/virtual/call.lua',
     from: 'and total(string.sub(key, 1, -3), false) > 0 then',
     to: 'and false then',
     tests: 'test/queues/fair/keys.test',
@@ -351,7 +351,7 @@ export const mutants: readonly Mutant[] = [
     tests: charges,
   },
   {
-    file: 'queues/fair/lua/virtual.lua',
+    file: 'queues/fair/lua/virtual/delayed.lua',
     from: "native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1')",
     to: '1',
     tests: charges,

@@ -4,8 +4,8 @@ import { createRequire } from 'node:module';
 /**
  * How the Lua of the fair backend is put together.
  *
- * Every script of BullMQ's is its own, unchanged, behind a prelude: `ring/` (the scheduler) and `virtual.lua` (the shadow
- * of redis.call). The hot operations have lean scripts beside them, which serve the plain case and refuse the others; only
+ * Every script of BullMQ's is its own, unchanged, behind a prelude: `ring/` (the scheduler) and `virtual/` (the shadow of
+ * redis.call). The hot operations have lean scripts beside them, which serve the plain case and refuse the others; only
  * the parts of the ring that they need stand before them, as each function of a prelude costs every call.
  */
 
@@ -66,8 +66,14 @@ const limits = [
 ].join('\n');
 const keys = `local keys\n${lazily('keys', ['ring/options', 'ring/enter', 'ring/keys'])}`;
 const times = `local times\n${lazily('times', ['ring/times'])}`;
+const virtual = [
+  'local shadow = (function()',
+  ...['waiting', 'wait', 'active', 'delayed', 'call'].map((name) => lua(`virtual/${name}`)),
+  'end)()',
+  lua('virtual/redis'),
+].join('\n');
 
-/** The parts in the order in which they need each other; `limits`, `keys` and `times` are made of several files, see above. */
+/** The parts in the order in which they need each other; `limits`, `keys` and `times` are made above. */
 const RING = [
   'ring/base',
   'limits',
@@ -114,7 +120,7 @@ const keyRules: Record<string, 'finish' | 'remove'> = {
   obliterate: 'remove',
 };
 
-const part = (name: string): string => ({ limits, keys, times })[name] ?? lua(name);
+const part = (name: string): string => ({ limits, keys, times, virtual })[name] ?? lua(name);
 
 const composed = new Map<string, Script[]>();
 

@@ -9,7 +9,7 @@
 
   All conditions of a job are read before anything of it is written. Effects, events, return codes and their order are
   those of BullMQ's script run for each, first up to the finish and then for the next jobs; the event stream is trimmed by
-  the XADD instead of by an XTRIM of its own. `hasChildren` is a field that virtual.lua sets on every job that ever got a
+  the XADD instead of by an XTRIM of its own. `hasChildren` is a field that virtual/call.lua sets on every job that ever got a
   child. The set `stalled` is looked at while it may have members.
 
   KEYS[1] <base>; the others are made of it, since sending 14 costs the client more than making them costs here

@@ -16,7 +16,7 @@ const projectFile = (path: string): string =>
 
 const UPGRADE =
   'BullMQ issues other commands on its waiting jobs than the fair backend was written for: ' +
-  'look at each new one, serve it in queues/fair/lua/virtual.lua, then freeze the new list';
+  'look at each new one, serve it in queues/fair/lua/virtual/wait.lua, then freeze the new list';
 
 /** Expressions that can never name a wait list or the set of prioritized jobs; all others might. */
 const NEVER_VIRTUAL =
@@ -76,7 +76,7 @@ ${script.content}`,
 }
 
 const served = (kind: string): string[] =>
-  [...projectFile('queues/fair/lua/virtual.lua').matchAll(new RegExp(`function ${kind}\\.(\\w+)`, 'g'))]
+  [...projectFile('queues/fair/lua/virtual/wait.lua').matchAll(new RegExp(`function ${kind}\\.(\\w+)`, 'g'))]
     .map(([, command]) => `${kind} ${command}`)
     .sort();
 
@@ -128,7 +128,7 @@ describe('the commands of BullMQ', () => {
     for (const script of stockScripts().values()) {
       for (const [, name] of script.content.matchAll(/redis\.(\w+)/g)) uses.add(name ?? '');
     }
-    const shadow = /local redis = \{([^]*)\}\s*$/.exec(projectFile('queues/fair/lua/virtual.lua'))?.[1] ?? '';
+    const shadow = projectFile('queues/fair/lua/virtual/redis.lua');
     for (const name of uses) expect(shadow).toMatch(new RegExp(`\\b${name} = `));
   });
 });

@@ -13,6 +13,8 @@ export interface ScriptTimes {
   p50: number;
   p99: number;
   max: number;
+  /** Calls that took longer than asked for. */
+  over: number;
 }
 
 /** What was seen while something ran. */
@@ -46,6 +48,7 @@ export async function loadAllScripts(redis: Redis): Promise<Map<string, string>>
 export async function record(
   { redis, port }: Bench,
   names: Map<string, string>,
+  targetMs: number,
   body: () => Promise<unknown>,
 ): Promise<Recording> {
   await redis.config('SET', 'slowlog-max-len', 5_000_000);
@@ -61,7 +64,7 @@ export async function record(
   const entries = (await redis.slowlog('GET', -1)) as Entry[];
   await redis.slowlog('RESET');
   return {
-    scripts: timesByScript(entries, names),
+    scripts: timesByScript(entries, names, targetMs),
     ping: { p99: percentile(pings.waits, 99), max: Math.max(...pings.waits) },
   };
 }
@@ -90,7 +93,7 @@ async function pingUntilStopped(port: number): Promise<{ waits: number[]; stop: 
   };
 }
 
-function timesByScript(entries: Entry[], names: Map<string, string>): ScriptTimes[] {
+function timesByScript(entries: Entry[], names: Map<string, string>, targetMs: number): ScriptTimes[] {
   const times = new Map<string, number[]>();
   for (const [, , micros, [command = '', text = '']] of entries) {
     if (!/^eval/i.test(command)) continue;
@@ -106,6 +109,7 @@ function timesByScript(entries: Entry[], names: Map<string, string>): ScriptTime
       p50: percentile(ms, 50),
       p99: percentile(ms, 99),
       max: percentile(ms, 100),
+      over: ms.filter((each) => each > targetMs).length,
     }))
     .sort((one, other) => other.max - one.max);
 }

@@ -83,8 +83,8 @@ export const batchMutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'all[#all + 1] = replies[i] or 0',
-    to: 'all[#all + 1] = replies[i] or all[#all] or 0',
+    from: 'i > last and -203 or replies[i] or 0',
+    to: 'i > last and -203 or replies[i] or all[#all] or 0',
     tests: batches,
   },
   {
@@ -117,10 +117,18 @@ export const batchMutants: readonly Mutant[] = [
     to: 'gated.aside',
     tests: batches,
   },
+  { file: 'queues/fair/lua/complete.lua', from: 'i > last and -203 or ', to: '', tests: batches },
+  { file: 'queues/fair/lean-backend.ts', from: 'if (taken > 0) {', to: 'if (taken > 100) {', tests: batches },
+  {
+    file: `${ring}/limits.lua`,
+    from: "and native('HLEN', key) == (state[1] and 1 or 0) + (state[2] and 1 or 0) then",
+    to: 'then',
+    tests: 'test/queues/fair/limits.property',
+  },
   {
     file: 'queues/fair/lean-backend.ts',
-    from: '(reply[index] as unknown)',
-    to: '(reply[finishes.length - 1 - index] as unknown)',
+    from: 'return reply.map((each',
+    to: 'return reply.reverse().map((each',
     tests: batches,
   },
   {

@@ -116,7 +116,7 @@ export const mutants: readonly Mutant[] = [
     to: 'if limit.e then',
     tests: plainLimits,
   },
-  { file: `${ring}/limits.lua`, from: 'if not more or limit.m', to: 'if limit.m', tests: plainLimits },
+  { file: `${ring}/limits.lua`, from: 'elseif not more then', to: 'elseif false then', tests: plainLimits },
   {
     file: `${ring}/limits.lua`,
     from: 'limit.isPlain = not (limit.u or',
@@ -266,7 +266,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/complete.lua',
-    from: 'if meta[5] and not meta[1] and times().isDue(meta[5]) then',
+    from: 'if groupsDue then',
     to: 'if false then',
     tests: found,
   },

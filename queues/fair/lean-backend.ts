@@ -3,7 +3,7 @@ import type { IRedisTransaction, JobJson, KeepJobs, RedisQueueBackend, WorkerOpt
 import { groupOf, KeyBusyError } from './group-options.ts';
 import { holdWrites } from './held-writes.ts';
 import { TerseJobsBackend } from './terse-jobs.ts';
-import { isFull, TurnBatches } from './turn-batches.ts';
+import { AT_ONCE, isFull, TurnBatches } from './turn-batches.ts';
 
 type AddJob = Parameters<RedisQueueBackend['addJob']>;
 
@@ -15,6 +15,11 @@ const LEAN_PAUSES_MS = new Map<unknown, number>([
   [-201, 0],
   [-202, 5],
 ]);
+
+/** What `complete.lua` answers for a job that it has not looked at: another call is to. */
+const NOT_YET = -203;
+/** For how long it is then sent no more than it took: what keeps it busy passes slowly. */
+const SMALL_BATCHES_MS = 100;
 
 /** What `reject.lua` answers for a job whose key is taken. */
 const KEY_BUSY = -120;
@@ -71,6 +76,7 @@ type Finish = [id: string, returnValue: string, token: string, keep: number, fet
 export class LeanBackend extends TerseJobsBackend {
   /** On the process's own clock, which never jumps. */
   #leanAgainAt = 0;
+  #smallUntil = 0;
   readonly #adds = new TurnBatches((jobs: PlainJob[]) => this.#addPlainly(jobs));
   readonly #finishes = new TurnBatches((finishes: Finish[]) => this.#complete(finishes));
 
@@ -175,10 +181,10 @@ export class LeanBackend extends TerseJobsBackend {
     // As BullMQ stores what has no JSON.
     const result = JSON.stringify(returnValue) ?? 'null';
     const fetch = fetchNext && !this.queue.closing ? 1 : 0;
-    const { reply, finishedOn } = await this.#finishes.add(
-      [job.id ?? '', result, token, keep, fetch],
-      result.length,
-    );
+    const finish: Finish = [job.id ?? '', result, token, keep, fetch];
+    let ended = await this.#finishes.add(finish, result.length);
+    while (ended.reply === NOT_YET) ended = await this.#finishes.add(finish, result.length);
+    const { reply, finishedOn } = ended;
     if (this.#isRefusal(reply)) return super.moveToCompleted(...args);
     if (typeof reply === 'number' && reply < 0)
       throw this.finishedErrors({
@@ -196,10 +202,20 @@ export class LeanBackend extends TerseJobsBackend {
     const client = await this.queue.client;
     const args = [this.toKey(''), finishedOn, lockDuration, name, ...finishes.flat()];
     const reply: unknown = await this.execCommand(client, 'complete', args);
-    return finishes.map((_, index) => ({
-      reply: Array.isArray(reply) ? (reply[index] as unknown) : reply,
-      finishedOn,
-    }));
+    if (!Array.isArray(reply)) return finishes.map(() => ({ reply, finishedOn }));
+    this.#learnFrom(reply);
+    return reply.map((each: unknown) => ({ reply: each, finishedOn }));
+  }
+
+  /** How many jobs a call takes is known from one that left some. */
+  #learnFrom(replies: unknown[]): void {
+    const taken = replies.indexOf(NOT_YET);
+    if (taken > 0) {
+      this.#finishes.most = taken;
+      this.#smallUntil = performance.now() + SMALL_BATCHES_MS;
+    } else if (this.#finishes.most < AT_ONCE && performance.now() >= this.#smallUntil) {
+      this.#finishes.most = AT_ONCE;
+    }
   }
 
   /** Every call of a script; see {@link holdWrites}. */

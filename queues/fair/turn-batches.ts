@@ -1,11 +1,11 @@
 /** Items per batch. More would save little, and let the server wait while this process still works. */
-const AT_ONCE = 16;
+export const AT_ONCE = 16;
 /** Characters per batch, or what one item has. */
 const CHARACTERS_AT_ONCE = 65_536;
 
 /** Whether a batch of so many items, together so many characters long, should go. */
-export const isFull = (items: number, characters: number): boolean =>
-  items >= AT_ONCE || characters >= CHARACTERS_AT_ONCE;
+export const isFull = (items: number, characters: number, most = AT_ONCE): boolean =>
+  items >= most || characters >= CHARACTERS_AT_ONCE;
 
 interface Waiting<Item, Reply> {
   readonly item: Item;
@@ -21,6 +21,8 @@ interface Waiting<Item, Reply> {
  * events that were there to be handled (`setImmediate`).
  */
 export class TurnBatches<Item, Reply> {
+  /** Items per batch from now on. */
+  most = AT_ONCE;
   readonly #send: (items: Item[]) => Promise<Reply[]>;
   readonly #atEnd: (flush: () => void) => unknown;
   #waiting: Waiting<Item, Reply>[] = [];
@@ -44,7 +46,7 @@ export class TurnBatches<Item, Reply> {
       if (this.#waiting.length === 0) this.#atEnd(() => this.flush());
       this.#waiting.push({ item, resolve, reject });
       this.#characters += characters;
-      if (isFull(this.#waiting.length, this.#characters)) this.flush();
+      if (isFull(this.#waiting.length, this.#characters, this.most)) this.flush();
     });
   }
 

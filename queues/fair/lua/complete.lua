@@ -5,7 +5,8 @@
   client, is a third of the whole.
 
   For everything else it answers -200 (for the queue), -201 (for the job) or -202 (for jobs that are due), and the caller
-  runs BullMQ's own script; nothing has been written then: not for the job, or for none of them.
+  runs BullMQ's own script; nothing has been written then: not for the job, or for none of them. Where jobs cost
+  more than usual it takes some of them and answers -203 for the others, which are to be sent again.
 
   All conditions of a job are read before anything of it is written. Effects, events, return codes and their order are
   those of BullMQ's script run for each, first up to the finish and then for the next jobs; the event stream is trimmed by
@@ -26,6 +27,11 @@ local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'op
 if meta[3] or not meta[4] or meta[4] == '0' then
   return -200
 end
+local groupsDue = meta[5] and not meta[1] and times().isDue(meta[5])
+-- No call is to keep the server for long. Groups that come back cost it more than jobs do, and where so many wait, what a job
+-- has is in nobody's cache.
+local most = groupsDue and 5 or native('ZCARD', base .. 'fair:ring') > 100000 and 8 or #ARGV
+local last = math.min(#ARGV, 3 + 5 * most) -- of ARGV, what is looked at
 local delayed = meta[6] and times().nextDelayedOf(base)
 if delayed and times().isDelayedDue(delayed, timestamp) then
   return -202
@@ -38,7 +44,7 @@ local ATM, SLOT, FK, CXL, GATE = 5, 6, 7, 8, 9
 -- Reads the hashes of all jobs; returns their locks and what those are.
 local function readJobs()
   local locks = {}
-  for i = 4, #ARGV, 5 do
+  for i = 4, last, 5 do
     local key = base .. ARGV[i]
     local job = native('HMGET', key, 'timestamp', 'parentKey', 'deid', 'hasChildren', 'atm', 'slot', 'fk', 'cxl', 'gate')
     if not job[1] or job[2] or job[3] or job[4] then
@@ -156,7 +162,7 @@ end
 
 local locks, holders = readJobs()
 local ended, fetching = {}, 0
-for i = 4, #ARGV, 5 do
+for i = 4, last, 5 do
   local n = (i + 1) / 5
   replies[i] = replies[i] or leave(ARGV[i], ARGV[i + 2], locks[n], holders[n])
   if not replies[i] then
@@ -171,8 +177,7 @@ end
 local leaving = #ended - fetching
 local ending = leaving -- with those that find nothing
 if fetching > 0 then
-  if meta[5] and not meta[1] and times().isDue(meta[5]) then
-    -- Fewer than elsewhere: several jobs have ended already, and for each another one is to start.
+  if groupsDue then
     parking().unpark(base, 4)
   end
   ahead = fetching
@@ -203,6 +208,6 @@ if ending > 0 and native('EXISTS', base .. 'fair:idx', base .. 'fair:bk') == 0 a
 end
 local all = {}
 for i = 4, #ARGV, 5 do
-  all[#all + 1] = replies[i] or 0
+  all[#all + 1] = i > last and -203 or replies[i] or 0
 end
 return all

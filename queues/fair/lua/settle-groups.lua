@@ -9,7 +9,9 @@
 local reply = native('HSCAN', KEYS[1], ARGV[2], 'COUNT', ARGV[3])
 -- Jobs may have started since without a slot, in groups that were not known to be limited.
 parking().adopt(ARGV[1], '*', reply[1] ~= '0')
+local groups = {}
 for i = 1, #reply[2], 2 do
-  parking().settle(ARGV[1], reply[2][i])
+  groups[#groups + 1] = reply[2][i]
 end
+parking().settleAll(ARGV[1], groups)
 return reply[1]

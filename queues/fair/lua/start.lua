@@ -20,7 +20,7 @@ if meta[1] then
   return { 0, 0, 0, 0 }
 end
 if meta[4] and times().isDue(meta[4]) then
-  parking().unpark(base, 8)
+  parking().unpark(base, 4)
 end
 local gated, next, more
 if meta[2] or meta[6] or meta[7] then

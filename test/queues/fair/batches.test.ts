@@ -1,6 +1,6 @@
 /** What happens to jobs that are added or end in one turn of the event loop, case by case; see batches.property.test.ts. */
 import { expect, test } from '@jest/globals';
-import type { Job, JobsOptions } from 'bullmq';
+import type { Job, JobsOptions, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import type { FairJobsOptions, GroupLimits } from '../../../queues/fair/index.ts';
 import { startEmbeddedRedis } from '../../../src/demo/embedded-redis.ts';
@@ -9,6 +9,7 @@ import { inPair } from './batch-pair.ts';
 import type { Pair } from './batch-pair.ts';
 import type { End, Step } from './batch-program.ts';
 import { inLab } from './bullmq-lab.ts';
+import type { Lab } from './bullmq-lab.ts';
 import { HOUR_MS } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
 
@@ -230,6 +231,55 @@ test.each(['stock', 'fair'] as const)(
     });
   },
 );
+
+/** How many jobs each call of `complete.lua` was sent, from now on. */
+function sizesOfFinishes(lab: Lab, worker: Worker): number[] {
+  const [backend, sizes] = [lab.backend(worker), [] as number[]];
+  const execute = backend.execCommand.bind(backend);
+  backend.execCommand = (client, command, args: unknown[]) => {
+    if (command === 'complete') sizes.push((args.length - 4) / 5);
+    return execute(client, command, args);
+  };
+  return sizes;
+}
+
+test('while groups come back a call takes a few jobs, the others are sent again, and soon few at a time', async () => {
+  await inLab('fair', async (lab) => {
+    const queue = lab.queue();
+    const worker = lab.hand();
+    const add = (count: number, group: (n: number) => string): Promise<Job[]> =>
+      queue.addBulk(
+        Array.from({ length: count }, (_, n) => ({
+          name: group(n),
+          data: {},
+          opts: { group: { id: group(n) } } as FairJobsOptions,
+        })),
+      );
+    await add(32, () => 'busy');
+    const take = async (): Promise<Job> => (await worker.getNextJob('t', { block: false })) as Job;
+    const busy: Job[] = [];
+    for (let n = 0; n < 32; n += 1) busy.push(await take());
+    await lab.backend(queue).pauseGroup('*', 2000);
+    await add(30, (n) => `back ${n}`);
+    await eventually('the pause is over', async () => (await lab.backend(queue).getGroupPause('*')) === null);
+    const sizes = sizesOfFinishes(lab, worker);
+    const finish = async (some: Job[]): Promise<unknown[]> =>
+      Promise.all(
+        some.map(async (job) => ((await job.moveToCompleted('done', 't', true)) as unknown[])?.[1]),
+      );
+    const next = [...(await finish(busy.slice(0, 16))), ...(await finish(busy.slice(16)))];
+    expect(sizes).toEqual([16, 5, 5, 1, 5, 5, 5, 1]);
+    // Each call lets four groups go: 12 start in the first three, one in the fourth, 16 in the others.
+    const started = next.filter((id) => Number(id) > 0);
+    expect(new Set(started).size).toBe(29);
+    expect(await queue.getJobCounts('completed', 'active', 'waiting')).toEqual({
+      completed: 32,
+      active: 29,
+      waiting: 1,
+    });
+    expect(brokenInvariants(await fairState(lab.redis, worker.toKey('')))).toEqual([]);
+  });
+});
 
 test('whatever becomes of the connection, every job is added and is completed once', async () => {
   const server = await startEmbeddedRedis();

@@ -149,6 +149,17 @@ test('what a flush has sent counts no more for the next batch', async () => {
   expect(server.sizes).toEqual([10, 10]);
 });
 
+test('a batch goes with as many items as it may have by then', async () => {
+  const server = new Server();
+  server.batches.most = 2;
+  void server.ask(named(5));
+  server.batches.most = 16;
+  void server.ask(named(1));
+  expect(server.sizes).toEqual([2, 2]);
+  await turn();
+  expect(server.sizes).toEqual([2, 2, 2]);
+});
+
 test('what different events ask for goes together where a turn is all of them', async () => {
   const server = new Server(setImmediate);
   const { port1, port2 } = new MessageChannel();

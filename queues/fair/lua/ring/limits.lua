@@ -176,6 +176,11 @@ local function look(base, group, front, at)
   return use, dueOf(use)
 end
 
+-- Nothing more of a group waits in this queue. Its state stays: it has an active job.
+local function nothingWaits(base, key)
+  native('HDEL', key, placeOf(base).waits)
+end
+
 -- A job has started. Returns when the next one may, as dueOf.
 local function started(use, more)
   local due = dueOf(use)
@@ -183,7 +188,7 @@ local function started(use, more)
     native('HSET', use.key, 'held', '1')
   end
   if not more then
-    parking().departed(use)
+    nothingWaits(use.base, use.key)
   end
   if due then
     parking().settleElsewhere(use)
@@ -203,8 +208,10 @@ local function occupyQuickly(jobId, more, free)
   end
   slotted[#slotted + 1], slotted[#slotted + 2] = place.queue .. ':' .. jobId, quick.group
   local due
-  if not more or limit.m and run >= limit.m or limit.e and tat - (limit.t or 0) > now() then
+  if limit.m and run >= limit.m or limit.e and tat - (limit.t or 0) > now() then
     due = started(useOf(quick.base, quick.group), more)
+  elseif not more then
+    nothingWaits(quick.base, quick.key)
   end
   return due, ':' .. quick.group
 end
@@ -237,9 +244,17 @@ local function vacate(base, group, startedAt)
   local key = place.state .. group
   local state = native('HMGET', key, 'run', place.run, 'held', place.waits)
   local run = (state[1] or 0) - 1
+  local isCharged = (startedAt or '') ~= ''
+  local isLast = run <= 0 and not state[4]
+  if isLast and not state[3] and not isCharged
+    and native('HLEN', key) == (state[1] and 1 or 0) + (state[2] and 1 or 0) then
+    -- It says no more: no rate is to recover, nothing waits elsewhere.
+    native('DEL', key)
+    return
+  end
   native('HSET', key, 'run', wordOf(run), place.run, wordOf((state[2] or 0) - 1))
   -- Mostly nobody waits for the slot, and there is more to come: then that was all.
-  if state[3] or (startedAt or '') ~= '' or run <= 0 and not state[4] then
+  if state[3] or isCharged or isLast then
     parking().released(base, group, startedAt, state[3])
   end
 end

@@ -172,7 +172,9 @@ local function settle(base, group, quietly)
   if due then
     local owed = fresh == 1 and math.min(discountOf(activation, weight), tag - start) or 0
     leaveRing(base, group, member, tag + owed, due)
-    announcePark(base)
+    if not quietly then
+      announcePark(base)
+    end
     return false
   end
   local newFlags = fresh + (use.limited and 2 or 0)
@@ -298,17 +300,23 @@ local function adopt(base, only, newest)
   end
 end
 
--- Lets groups go whose time has come; at most so many, since each costs some ten calls, and the next script goes on.
-local function unpark(base, most)
-  local time, isFree = native('TIME'), false
-  local now = inWords(time[1] * 1000000 + time[2])
-  for _, group in ipairs(native('ZRANGEBYSCORE', base .. 'fair:park', '-inf', now, 'LIMIT', 0, most)) do
+-- Settles several groups of a queue.
+local function settleAll(base, groups)
+  local isFree = false
+  for _, group in ipairs(groups) do
     isFree = settle(base, group, true) or isFree
   end
   announcePark(base)
   if isFree then
     native('ZADD', base .. 'marker', '0', '0')
   end
+end
+
+-- Lets groups go whose time has come; at most so many, since each costs some ten calls, and the next script goes on.
+local function unpark(base, most)
+  local time = native('TIME')
+  local now = inWords(time[1] * 1000000 + time[2])
+  settleAll(base, native('ZRANGEBYSCORE', base .. 'fair:park', '-inf', now, 'LIMIT', 0, most))
 end
 
 -- The earlier of a time of delayed jobs (ms of the caller's clock, or nil) and the next in `park`, by the caller's clock.
@@ -323,7 +331,7 @@ local function nextDue(base, timestamp, delayed)
 end
 
 parkingMemo = {
-  departed = departed, settleElsewhere = settleElsewhere, released = released, arrive = arrive, left = left, emptied = emptied, settle = settle,
+  departed = departed, settleElsewhere = settleElsewhere, released = released, arrive = arrive, left = left, emptied = emptied, settle = settle, settleAll = settleAll,
   adopt = adopt, charge = charge, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
 }
 return parkingMemo

@@ -12,7 +12,7 @@ end
 function wait.RPOPLPUSH(base, _, activeKey)
   local meta = native('HMGET', base .. 'meta', 'fair:due', 'fair:gates', 'fair:aside')
   if meta[1] and times().isDue(meta[1]) then
-    parking().unpark(base, 8)
+    parking().unpark(base, 4)
   end
   local gated
   if meta[2] or meta[3] then

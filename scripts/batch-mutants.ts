@@ -123,7 +123,7 @@ export const batchMutants: readonly Mutant[] = [
     file: `${ring}/limits.lua`,
     from: "and native('HLEN', key) == (state[1] and 1 or 0) + (state[2] and 1 or 0) then",
     to: 'then',
-    tests: 'test/queues/fair/limits.property',
+    tests: plainLimits,
   },
   {
     file: 'queues/fair/lean-backend.ts',

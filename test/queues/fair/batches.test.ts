@@ -252,11 +252,11 @@ test('while groups come back a call takes a few jobs, the others are sent again,
         Array.from({ length: count }, (_, n) => ({
           name: group(n),
           data: {},
-          opts: { group: { id: group(n) } } as FairJobsOptions,
+          opts: { group: { id: group(n) } },
         })),
       );
     await add(32, () => 'busy');
-    const take = async (): Promise<Job> => (await worker.getNextJob('t', { block: false })) as Job;
+    const take = async (): Promise<Job> => await worker.getNextJob('t', { block: false });
     const busy: Job[] = [];
     for (let n = 0; n < 32; n += 1) busy.push(await take());
     await lab.backend(queue).pauseGroup('*', 2000);

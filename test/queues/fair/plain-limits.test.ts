@@ -77,6 +77,19 @@ test('a group that spent its last token is parked by the start that spent it', a
   );
 });
 
+test('what a group has spent of its rate outlives its jobs', async () => {
+  await withLimits(
+    { g: { rate: { limit: 2, periodMs: HOUR_MS, burst: 2 } } },
+    async ({ lab, queue, worker }) => {
+      await add(queue, 'g', 'g');
+      expect(await finishAll(await takeSome(worker, 2))).toEqual([]);
+      expect(await lab.redis.pttl(stateKey(lab, 'g'))).toBeGreaterThan(HOUR_MS / 3);
+      await add(queue, 'g');
+      expect(await takeAll(worker)).toEqual([]);
+    },
+  );
+});
+
 test('a group whose use was changed behind the back of the ring starts nothing', async () => {
   const rate = { limit: 1, periodMs: HOUR_MS, burst: 1 };
   await withLimits({ full: { maxRunning: 5 }, spent: { rate } }, async ({ lab, queue, worker }) => {

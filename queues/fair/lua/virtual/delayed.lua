@@ -57,7 +57,7 @@ end
 
 -- BullMQ promotes up to 1,000 due jobs in one script. Here each call of a worker promotes some of them before it picks, so
 -- that they stay ahead of it; what is left is due, so nobody sleeps on it.
-local PROMOTED_AT_ONCE = 10
+local PROMOTED_AT_ONCE = 5
 
 local function dueOf(key, min, max, ...)
   if select(3, ...) == 1000 then

@@ -16,8 +16,9 @@ export default {
   },
   globalSetup: '<rootDir>/test/support/global-setup.ts',
   globalTeardown: '<rootDir>/test/support/global-teardown.ts',
-  // Two files at a time; each jest worker has a Redis database of its own (see test/support/redis.ts).
-  maxWorkers: 2,
+  // Three files at a time, of which two cores mostly have one that waits; each jest worker has a Redis database of its own (see
+  // test/support/redis.ts).
+  maxWorkers: 3,
   testSequencer: '<rootDir>/test/support/longest-first.js',
   // Above what the helpers of the tests wait, also several times.
   testTimeout: 240_000,

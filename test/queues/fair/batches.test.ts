@@ -247,14 +247,9 @@ test('while groups come back a call takes a few jobs, the others are sent again,
   await inLab('fair', async (lab) => {
     const queue = lab.queue();
     const worker = lab.hand();
+    const job = (id: string) => ({ name: id, data: {}, opts: { group: { id } } as JobsOptions });
     const add = (count: number, group: (n: number) => string): Promise<Job[]> =>
-      queue.addBulk(
-        Array.from({ length: count }, (_, n) => ({
-          name: group(n),
-          data: {},
-          opts: { group: { id: group(n) } },
-        })),
-      );
+      queue.addBulk(Array.from({ length: count }, (_, n) => job(group(n))));
     await add(32, () => 'busy');
     const take = async (): Promise<Job> => await worker.getNextJob('t', { block: false });
     const busy: Job[] = [];

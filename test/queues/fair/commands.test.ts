@@ -61,10 +61,12 @@ ${script.content}`,
   const record = (backend: FairQueueBackend): FairQueueBackend => {
     const forQueue = backend.forQueue.bind(backend);
     backend.forQueue = (name, prefix) => record(withoutLean(forQueue(name, prefix)));
+    const execute = backend.execCommand.bind(backend);
     backend.execCommand = (client, command, args) => {
       const target = client as IRedisClient;
       const script = scripts.get(command);
-      if (!script) throw new Error(`${command} is no script of BullMQ`);
+      // One of the fair backend's own: BullMQ has no part in it.
+      if (!script) return execute(client, command, args);
       const qualified = `${command}:${recorded}`;
       if (!(qualified in target))
         target.defineCommand(qualified, { numberOfKeys: script.keys, lua: script.lua });

@@ -22,6 +22,9 @@ const serverNow = Date.now;
 /** What a worker that holds no lock of the job, or a job whose hash is gone, is answered. */
 const REFUSED = Symbol('refused');
 
+/** As in virtual/delayed.lua. */
+const PROMOTED_AT_ONCE = 5;
+
 /** One prefix beside its model. Every step does one thing to both and compares them. */
 export class Walk {
   readonly model: SchedulerModel;
@@ -532,10 +535,11 @@ export class Walk {
     return REFUSED;
   }
 
-  /** Delayed jobs whose time has come by the callers' clock, in that order. */
+  /** Delayed jobs whose time has come by the callers' clock, in that order: as many as a call promotes. */
   async #due(queue: string): Promise<SchedulerJob[]> {
     const key = `${this.#shard.base(queue)}delayed`;
-    const ids = await this.#shard.lab.redis.zrangebyscore(key, 0, (this.#clockMs + 1) * 0x1000 - 1);
+    const latest = (this.#clockMs + 1) * 0x1000 - 1;
+    const ids = await this.#shard.lab.redis.zrangebyscore(key, 0, latest, 'LIMIT', 0, PROMOTED_AT_ONCE);
     return ids.map((id) => this.model.job(queue, id));
   }
 

@@ -87,6 +87,17 @@ test('a series that ends at a group whose queue was lost leaves nothing', async 
   });
 });
 
+test('a job that is alone is the last one when the queue of all others was lost', async () => {
+  await inPair('first', async (pair) => {
+    await pair.step(add('x'));
+    await pair.step(start(1));
+    await pair.step(add('lost'));
+    await pair.step({ op: 'lose-queue', group: 'lost' });
+    expect(await finish(pair, 1)).toEqual([null]);
+    expect(await pair.events('drained')).toBe(1);
+  });
+});
+
 test('jobs that were set aside are served in a batch, and are forgotten in it', async () => {
   await inPair('first', async (pair) => {
     await pair.step({ op: 'gate', change: { kind: 't', name: 'echo', m: 1 } });

@@ -4,7 +4,7 @@ import type { Limits } from '../../src/shared/limits.ts';
 import { JobRequest } from '../../src/shared/schemas.ts';
 import type { Job, JobListQuery, JobPage, Why } from '../../src/shared/schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
-import { TurnBatches } from '../fair/index.ts';
+import { KeyBusyError, TurnBatches } from '../fair/index.ts';
 import type { StoredAnswer } from '../once/types.ts';
 import type { TaskRegistry } from '../tasks/registry.ts';
 import { assertFits, queueFull } from '../tenants/room.ts';
@@ -61,17 +61,22 @@ export class JobService implements Jobs {
     const job = this.#prepare(tenant, request, context, Date.now());
     if (context.once || job.dedupe) return this.#acceptOnCondition(tenant, job, context);
     const add = async (): Promise<void> => {
-      const problem = await this.#adds.add(job, 0);
-      if (problem) throw problem;
+      const added = await this.#adds.add(job, 0);
+      if (added.status === 'rejected') throw added.reason;
     };
-    await withRedis(() =>
-      context.evenIfFull
-        ? add()
-        : this.#parts.tenants.withRoom(tenant, 1, async (room) => {
-            assertFits(1, room);
-            await add();
-          }),
-    );
+    try {
+      if (context.evenIfFull) await add();
+      else {
+        await this.#parts.tenants.withRoom(tenant, 1, async (room) => {
+          assertFits(1, room);
+          await add();
+        });
+      }
+      await this.#endSuperseded(tenant, [job]);
+    } catch (error) {
+      if (error instanceof KeyBusyError) throw keyBusy();
+      throw asCallerError(error);
+    }
     return { job: enqueuedView(job), isNew: true };
   }
 
@@ -136,11 +141,24 @@ export class JobService implements Jobs {
     }
   }
 
-  /** Jobs of any tenants. @returns the problem of each that could not be added */
-  async #addSome(jobs: PreparedJob[]): Promise<(WaggleError | undefined)[]> {
-    const tenants = [...groupedBy(jobs, ({ envelope }) => envelope.tenant)];
-    const problems = await Promise.all(tenants.map(([tenant, some]) => this.#addAll(tenant, some)));
-    return jobs.map((job) => problems.find((one) => one.has(job))?.get(job));
+  /** Jobs of any tenants. @returns what became of each */
+  async #addSome(jobs: PreparedJob[]): Promise<PromiseSettledResult<unknown>[]> {
+    const { topology, index } = this.#parts;
+    const queues = jobs.map(({ queue, envelope }) =>
+      topology.queue(topology.shardOf(envelope.tenant), queue),
+    );
+    const noted = new Map<string, Promise<void>>();
+    // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
+    for (const [tenant, some] of groupedBy(jobs, ({ envelope }) => envelope.tenant))
+      noted.set(tenant, index.add(tenant, some.map(searchedOf)));
+    const added = jobs.map(({ task, queue, envelope, options }, place) =>
+      Promise.all([
+        noted.get(envelope.tenant),
+        topology.register(queue),
+        queues[place]?.add(task, envelope, options),
+      ]),
+    );
+    return Promise.allSettled(added);
   }
 
   async #acceptOnCondition(tenant: string, job: PreparedJob, context: EnqueueContext): Promise<Accepted> {
@@ -241,7 +259,6 @@ export class JobService implements Jobs {
     const { topology, index } = this.#parts;
     const queue = topology.queue(topology.shardOf(tenant), name);
     const bulk = jobs.map((job) => ({ name: job.task, data: job.envelope, opts: job.options }));
-    // Sent together, in this order: a job that is stored is in the index, whatever happens in between.
     const [, , added] = await Promise.all([
       index.add(tenant, jobs.map(searchedOf)),
       topology.register(name),

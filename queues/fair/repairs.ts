@@ -19,7 +19,7 @@ interface Walk {
 /** Keys or jobs per script. */
 const LOOKED_AT_ONCE = 200;
 
-/** Groups per script when many are brought to where their limits want them: a quarter of a millisecond each time. */
+/** Groups per script when many are brought to where their limits want them: half a millisecond each time. */
 export const SETTLED_AT_ONCE = 6;
 
 const wholeWalk = (place = ''): Walk => ({ place, steps: Infinity, cursor: '0' });

@@ -104,6 +104,14 @@ local function blockedOf(base, name, plain, backwards, skip)
   return ids, skip
 end
 
+local function reversed(list)
+  local out = {}
+  for i = #list, 1, -1 do
+    out[#out + 1] = list[i]
+  end
+  return out
+end
+
 -- The ids from..to (counted from 0 in run order) of the plain or the prioritized jobs.
 local function slice(base, from, to, plain)
   local all = total(base, plain)
@@ -150,22 +158,7 @@ local function slice(base, from, to, plain)
       end
     end
   end
-  if backwards then
-    local forwards = {}
-    for i = #out, 1, -1 do
-      forwards[#forwards + 1] = out[i]
-    end
-    return forwards
-  end
-  return out
-end
-
-local function reversed(list)
-  local out = {}
-  for i = #list, 1, -1 do
-    out[#out + 1] = list[i]
-  end
-  return out
+  return backwards and reversed(out) or out
 end
 
 -- Redis' rules for the two ends of a range over n elements, as 0-based inclusive bounds.

@@ -175,9 +175,9 @@ export const batchMutants: readonly Mutant[] = [
     tests: plainLimits,
   },
   {
-    file: `${ring}/limits.lua`,
-    from: '    if were[n] then\n',
-    to: '    if true then\n',
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if ofSlot[i] and hadSlot[ofSlot[i]] then',
+    to: 'if ofSlot[i] then',
     tests: plainLimits,
   },
   {

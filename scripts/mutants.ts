@@ -173,7 +173,7 @@ export const mutants: readonly Mutant[] = [
     to: 'local _ = queue',
     tests: limits,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[SLOT] then', to: 'if false then', tests: limits },
+  { file: 'queues/fair/lua/complete.lua', from: 'if ofSlot[i] and', to: 'if false and', tests: limits },
   {
     file: 'queues/fair/lua/virtual/active.lua',
     from: 'if job[1] or isLost then',
@@ -194,7 +194,7 @@ export const mutants: readonly Mutant[] = [
     to: '',
     tests: found,
   },
-  { file: 'queues/fair/lua/complete.lua', from: 'if job[FK] then', to: 'if false then', tests: keys },
+  { file: 'queues/fair/lua/complete.lua', from: 'if ofKey[i] and', to: 'if false and', tests: keys },
   { file: 'queues/fair/scripts.ts', from: "drain: 'remove'", to: "drain: 'finish'", tests: keys },
   { file: 'queues/fair/scripts.ts', from: "removeJob: 'remove'", to: "removeJob: 'finish'", tests: keys },
   {

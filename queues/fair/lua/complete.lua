@@ -69,48 +69,49 @@ local function leave(jobId, token, lock, holder)
   end
 end
 
--- Gives back the keys of several jobs, as keys().releaseKey does, which costs more to build than this.
-local function releaseKeys(jobs)
-  local ids = {}
+-- The ids of those of some jobs that have `field`, with where each of the jobs is among them.
+local function idsWith(field, jobs)
+  local ids, places = {}, {}
   for n = 1, #jobs do
-    ids[n] = ARGV[jobs[n]]
-  end
-  local were, someWait = takeFields(base .. 'fair:kj', ids), native('EXISTS', base .. 'fair:bk') == 1
-  for n = 1, #jobs do
-    local job = found[jobs[n]]
-    if were[n] then
-      native('SREM', base .. 'fair:kh::' .. job[FK], ids[n])
-      if job[CXL] then
-        native('ZREM', base .. 'fair:cancels', ids[n])
-      end
-      if someWait and native('EXISTS', base .. 'fair:kw::' .. job[FK]) == 1 then
-        keys().admitNext(base, job[FK])
-      end
+    if found[jobs[n]][field] then
+      ids[#ids + 1] = ARGV[jobs[n]]
+      places[jobs[n]] = #ids
     end
+  end
+  return ids, places
+end
+
+-- Gives back the key of a job, as keys().releaseKey does, which costs more to build than this.
+local function releaseKey(job, jobId, someWait)
+  native('SREM', base .. 'fair:kh::' .. job[FK], jobId)
+  if job[CXL] then
+    native('ZREM', base .. 'fair:cancels', jobId)
+  end
+  if someWait and native('EXISTS', base .. 'fair:kw::' .. job[FK]) == 1 then
+    keys().admitNext(base, job[FK])
   end
 end
 
--- Gives back what the jobs that end have held of limits.
+-- Gives back what the jobs that end have held of limits. Which jobs did is taken from the books for all at once; who may run
+-- by that enters the ring in the order of the jobs, as if they had ended one by one.
 local function release(jobs)
-  local ids, slots, keyed = {}, {}, {}
+  local withSlot, ofSlot = idsWith(SLOT, jobs)
+  local withKey, ofKey = idsWith(FK, jobs)
+  local hadSlot = withSlot[1] and limits().takeSlots(base, withSlot)
+  local hadKey = withKey[1] and takeFields(base .. 'fair:kj', withKey)
+  local someWait = hadKey and native('EXISTS', base .. 'fair:bk') == 1
   for n = 1, #jobs do
     local i = jobs[n]
     local job = found[i]
-    if job[SLOT] then
-      ids[#ids + 1], slots[#slots + 1] = ARGV[i], job[SLOT]
+    if ofSlot[i] and hadSlot[ofSlot[i]] then
+      limits().vacateSlot(base, job[SLOT])
     end
     if job[GATE] then
       gates().release(base, ARGV[i], job[GATE])
     end
-    if job[FK] then
-      keyed[#keyed + 1] = i
+    if ofKey[i] and hadKey[ofKey[i]] then
+      releaseKey(job, ARGV[i], someWait)
     end
-  end
-  if ids[1] then
-    limits().releaseAll(base, ids, slots)
-  end
-  if keyed[1] then
-    releaseKeys(keyed)
   end
 end
 

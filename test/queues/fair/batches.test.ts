@@ -87,6 +87,19 @@ test('a series that ends at a group whose queue was lost leaves nothing', async 
   });
 });
 
+test('what several ends let run comes in the order of the ends, by whatever it was held', async () => {
+  await inPair('first', async (pair) => {
+    const job = (id: string, key?: string) => ({
+      name: 'j',
+      opts: { removeOnComplete: true, group: { id, ...(key === undefined ? {} : { key }) } },
+    });
+    await pair.step(limit('full', { maxRunning: 1 }));
+    await pair.step({ op: 'add', jobs: [job('keyed', 'k'), job('full'), job('keyed', 'k'), job('full')] });
+    expect(groups(await pair.step(start(3)))).toEqual(['keyed', 'full', null]);
+    expect(await finish(pair, 2)).toEqual(['keyed', 'full']);
+  });
+});
+
 test('a job that is alone is the last one when the queue of all others was lost', async () => {
   await inPair('first', async (pair) => {
     await pair.step(add('x'));

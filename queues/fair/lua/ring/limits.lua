@@ -278,20 +278,20 @@ local function release(base, jobId, slot)
   return true
 end
 
--- The same for several at once; slots[n] is what the hash of jobIds[n] has in that field.
-local function releaseAll(base, jobIds, slots)
+-- The same in two steps, for several at once: returns for each job in turn whether it was in `slots`, where it is no more.
+local function takeSlots(base, jobIds)
   local place, fields = placeOf(base), {}
   for n = 1, #jobIds do
     fields[n] = place.queue .. ':' .. jobIds[n]
   end
-  local were = takeFields(place.slots, fields)
-  for n = 1, #jobIds do
-    if were[n] then
-      local startedAt, group = partsOf(slots[n])
-      vacate(base, group, startedAt)
-    end
-  end
+  return takeFields(place.slots, fields)
 end
 
-limitsMemo = { useOf = useOf, dueOf = dueOf, look = look, occupy = occupy, release = release, releaseAll = releaseAll }
+-- For one that was.
+local function vacateSlot(base, slot)
+  local startedAt, group = partsOf(slot)
+  vacate(base, group, startedAt)
+end
+
+limitsMemo = { useOf = useOf, dueOf = dueOf, look = look, occupy = occupy, release = release, takeSlots = takeSlots, vacateSlot = vacateSlot }
 return limitsMemo

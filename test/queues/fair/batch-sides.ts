@@ -205,9 +205,13 @@ export class OneByOne extends Side {
     const ended = endings.filter((_, i) => outcomes[i]?.error === undefined);
     if (ended.every(({ fetch }) => fetch) && (await this.#isSomethingDue()))
       await this.#hush(newest?.[0] ?? '-');
+    // Whoever finds nothing has passed over many that may not run, and leaves those behind them to the next call.
+    let isDry = false;
     for (const [i, { token, fetch }] of endings.entries()) {
       const outcome = outcomes[i];
-      if (fetch && outcome && outcome.error === undefined) outcome.next = await this.take(token);
+      if (!fetch || isDry || !outcome || outcome.error !== undefined) continue;
+      outcome.next = await this.take(token);
+      isDry = outcome.next === null;
     }
     return outcomes;
   }

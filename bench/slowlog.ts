@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { fairScripts, stockScripts } from '../queues/fair/scripts.ts';
+import { fillYardstick, runYardstick, yardstick } from './yardstick.ts';
 import { percentile } from './harness.ts';
 import type { Bench } from './harness.ts';
 import { connectTo, monotonicMs } from './workload.ts';
@@ -32,7 +33,7 @@ const PING_EVERY_MS = 1;
 
 /** Loads every script of both backends, as on a server that has been in use; none is compiled while it is measured. */
 export async function loadAllScripts(redis: Redis): Promise<Map<string, string>> {
-  const names = new Map<string, string>();
+  const names = new Map<string, string>([[yardstick.sha, yardstick.name]]);
   for (const { name, content } of [
     ...stockScripts().values(),
     ...fairScripts({ unprioritized: 'first', listsFailed: false }),
@@ -41,6 +42,7 @@ export async function loadAllScripts(redis: Redis): Promise<Map<string, string>>
     names.set(String(Buffer.byteLength(content)), `${name} (sent whole)`);
     await redis.script('LOAD', content);
   }
+  await fillYardstick(redis);
   return names;
 }
 
@@ -55,9 +57,11 @@ export async function record(
   await redis.config('SET', 'slowlog-log-slower-than', FROM_MICROS);
   await redis.slowlog('RESET');
   const pings = await pingUntilStopped(port);
+  const steps = runYardstick(port);
   try {
     await body();
   } finally {
+    await steps.stop();
     await redis.config('SET', 'slowlog-log-slower-than', -1);
     await pings.stop();
   }

@@ -10,6 +10,7 @@ const fairness = 'test/queues/fair/fairness.property';
 const twins = 'test/queues/fair/twins.property';
 const scheduler = 'test/queues/fair/scheduler.property';
 const found = 'test/queues/fair/found';
+const stalled = 'test/queues/fair/stalled';
 const charges = 'test/queues/fair/charges';
 const room = 'test/queues/tenants/room';
 const arbiter = 'test/workers/runtime/arbiter';
@@ -293,6 +294,12 @@ export const mutants: readonly Mutant[] = [
     from: 'if due > soon and due < HELD then',
     to: 'if false then',
     tests: found,
+  },
+  {
+    file: 'queues/fair/lua/adopt-slots.lua',
+    from: '#jobIds < count and 0 or from + count',
+    to: '0',
+    tests: stalled,
   },
   {
     file: 'queues/fair/lua/repair-slots.lua',

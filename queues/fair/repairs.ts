@@ -19,6 +19,9 @@ interface Walk {
 /** Keys or jobs per script. */
 const LOOKED_AT_ONCE = 200;
 
+/** Active jobs per script: each may cost some calls. */
+const ADOPTED_AT_ONCE = 50;
+
 /** Groups per script when many are brought to where their limits want them: half a millisecond each time. */
 export const SETTLED_AT_ONCE = 6;
 
@@ -52,24 +55,25 @@ export class Repair {
 
   async #run(onceInMs: number, keyWalks: readonly Walk[]): Promise<Repairs> {
     const slots = (await this.#execute('repairSlots', [onceInMs])) as number[];
-    const [released = 0, adopted = 0, looked = 0] = slots;
-    const found = { released, adopted, keys: 0, parked: 0 };
-    if (looked > 0)
-      for (const walk of keyWalks)
-        found.keys += await this.#walk(walk, 'repairKeys', LOOKED_AT_ONCE, walk.place);
+    const [released = 0, looked = 0] = slots;
+    const found = { released, adopted: 0, keys: 0, parked: 0 };
+    if (looked === 0) return found;
+    found.adopted = await this.#walk(wholeWalk(), 'adoptSlots', ADOPTED_AT_ONCE);
+    for (const walk of keyWalks)
+      found.keys += await this.#walk(walk, 'repairKeys', LOOKED_AT_ONCE, walk.place);
     if (looked > 1) found.parked = await this.#walk(wholeWalk(), 'repairPark', SETTLED_AT_ONCE, onceInMs);
     return found;
   }
 
   /** @returns how much was mended */
-  async #walk(walk: Walk, script: string, atOnce: number, last: string | number): Promise<number> {
+  async #walk(walk: Walk, script: string, atOnce: number, ...more: (string | number)[]): Promise<number> {
     let sum = 0;
     for (let step = 0; step < walk.steps; step++) {
-      const reply = await this.#execute(script, [walk.cursor, atOnce, last]);
-      const [next, mended] = reply as [string, number];
-      walk.cursor = next;
+      const reply = await this.#execute(script, [walk.cursor, atOnce, ...more]);
+      const [next, mended] = reply as [string | number, number];
+      walk.cursor = String(next);
       sum += mended;
-      if (next === '0') break;
+      if (walk.cursor === '0') break;
     }
     return sum;
   }

@@ -4,6 +4,7 @@ import { freshRedisUrl } from '../support/redis.ts';
 import { startApi } from './support/api.ts';
 import type { Answer, Api } from './support/api.ts';
 import { HOSTILE_IDS } from './support/hostile-ids.ts';
+import { soonExpiringKey } from './support/keys.ts';
 import { expectProblem } from './support/problems.ts';
 
 let api: Api;
@@ -57,7 +58,7 @@ test('a rotation: two keys at once, then the old one opens nothing, here at once
   expectProblem(await api.call('GET', '/v1/jobs', { token: old.secret }), 401, 'unauthenticated');
   const revokedAt = Date.now();
   await eventually('the other process has noticed', async () => !(await opens(elsewhere, old.secret)));
-  expect(Date.now() - revokedAt).toBeLessThan(5000);
+  expect(Date.now() - revokedAt).toBeLessThan(30_000);
   expect([await opens(api, next.secret), await opens(elsewhere, next.secret)]).toEqual([true, true]);
   expect(await listed('rotating')).toMatchObject([
     { id: old.id, revoked: true },
@@ -79,7 +80,7 @@ test('the use of a key is noted', async () => {
 });
 
 test('an expired key is refused and still listed', async () => {
-  const { id, secret } = await make('late', { expiresAt: new Date(Date.now() + 400).toISOString() });
+  const { id, secret } = await soonExpiringKey(api, 'late');
   await eventually('it has expired', async () => !(await opens(api, secret)));
   expectProblem(await elsewhere.call('GET', '/v1/jobs', { token: secret }), 401, 'unauthenticated');
   expect(await listed('late')).toMatchObject([{ id, revoked: false }]);

@@ -3,6 +3,7 @@ import { eventually } from '../support/eventually.ts';
 import { freshRedisUrl } from '../support/redis.ts';
 import { ADMIN_TOKEN, startApi } from './support/api.ts';
 import type { Answer, Api } from './support/api.ts';
+import { soonExpiringKey } from './support/keys.ts';
 import { accessOf } from './support/operations.ts';
 import { expectProblem } from './support/problems.ts';
 
@@ -86,7 +87,7 @@ describe('every guarded route', () => {
   test('refuses keys that have expired or were revoked, as it does those that never were', async () => {
     const made = async (body: object): Promise<any> =>
       (await api.admin('POST', '/v1/tenants/acme/keys', { body })).json;
-    const expired = await made({ expiresAt: new Date(Date.now() + 200).toISOString() });
+    const expired = await soonExpiringKey(api, 'acme');
     const revoked = await made({});
     for (const { secret } of [expired, revoked]) await api.call('GET', '/v1/jobs', { token: secret });
     await api.admin('DELETE', `/v1/tenants/acme/keys/${revoked.id}`);

@@ -141,7 +141,7 @@ test('cancelling goes before what it cancels, however much of it waits', async (
   const ended = await api.call('GET', `/v1/jobs/${job.id}?wait=60`, { token: tenant });
   expect(ended.json).toMatchObject({ state: 'completed', priority: 9 });
   // Ten run at a time, and it starts after two rounds of them at most.
-  expect(ended.json.result.done).toBeGreaterThan(250);
+  expect(ended.json.result.done).toBeGreaterThan(150);
 });
 
 test('work at a low rate is reported on, and goes on with its count after a crash', async () => {
@@ -153,10 +153,10 @@ test('work at a low rate is reported on, and goes on with its count after a cras
   const cancelling = (await as('POST', '/v1/jobs/bulk/cancel', { filter: { queue } })).job;
   expect((await as('GET', `/v1/jobs/${cancelling.id}?wait=60`)).result).toEqual({ done: 60, skipped: 0 });
 
-  const { job } = await as('POST', '/v1/jobs/bulk/retry', { filter: { queue }, ratePerSecond: 15 });
+  const { job } = await as('POST', '/v1/jobs/bulk/retry', { filter: { queue }, ratePerSecond: 6 });
   let before: any;
   do before = await as('GET', `/v1/jobs/${job.id}`);
-  while ((before.progress?.done ?? 0) < 30 && before.finishedAt === null);
+  while ((before.progress?.done ?? 0) < 5 && before.finishedAt === null);
   expect(before).toMatchObject({ state: 'active', finishedAt: null });
   expect(before.progress.done).toBeLessThan(60);
   worker.child.kill('SIGKILL');

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { freshRedisUrl } from '../support/redis.ts';
@@ -80,9 +81,9 @@ function inTwoParts(): { written: Promise<void>; goOn: () => void } {
 describe('GET /v1/jobs/{id}/stream', () => {
   test('tells all that happens to a job from before its start, as it happens, and ends with it', async () => {
     const id = await enqueue({ delayMs: 3_600_000 });
-    const live = latch();
-    const heard = latch();
+    const [told, live, heard] = [latch(), latch(), latch()];
     work = async (ctx) => {
+      await told.opened;
       await ctx.progress({ half: true });
       await ctx.log('a line\nof two');
       await ctx.chunk('text');
@@ -97,6 +98,9 @@ describe('GET /v1/jobs/{id}/stream', () => {
     expect(stream.headers['cache-control']).toBe('no-store');
     expect(said(await stream.first(1))).toEqual([['state', 'delayed']]);
     await promote(id);
+    // What the handler writes comes by another way than states, and might overtake them.
+    await stream.first(3);
+    told.open();
     await live.opened;
     const written = [
       ['progress', { half: true }],
@@ -172,9 +176,9 @@ describe('GET /v1/jobs/{id}/stream', () => {
   });
 
   test('ends with the error of a job that failed, and goes on over attempts that did not', async () => {
-    const following = latch();
+    const [following, again] = [latch(), latch()];
     work = async (ctx) => {
-      await following.opened;
+      await (ctx.attempt === 1 ? following : again).opened;
       await ctx.log(`attempt ${ctx.attempt}`);
       throw new TaskError('no_luck', 'not today', { retryable: true });
     };
@@ -182,6 +186,15 @@ describe('GET /v1/jobs/{id}/stream', () => {
     const stream = await follow(id);
     await stream.first(1);
     following.open();
+    await eventually('it runs again', () => {
+      const last = said(stream.events()).slice(-3);
+      return isDeepStrictEqual(last, [
+        ['state', 'delayed'],
+        ['state', 'waiting'],
+        ['state', 'active'],
+      ]);
+    });
+    again.open();
     const events = said(await stream.all());
     expect(events.slice(0, 1)).toEqual([['state', expect.stringMatching(/^(waiting|active)$/)]]);
     expect(events.slice(-7)).toEqual([

@@ -1,5 +1,3 @@
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
 import { freshRedisUrl } from '../support/redis.ts';
@@ -10,6 +8,7 @@ import { parseMetrics, valueOf } from './support/metrics.ts';
 import type { Sample } from './support/metrics.ts';
 import type { EntryProcess } from './support/process.ts';
 import { startWorker } from './support/worker.ts';
+import { freePort } from '../support/ports.ts';
 
 let api: Api;
 let redisUrl: string;
@@ -72,7 +71,13 @@ test('the numbers are those of the work that was done', async () => {
   const after = await scrapedUntil('what may run has run', (samples) => jobs(samples, 'completed') === 5);
   expect([jobs(after, 'waiting'), jobs(after, 'active')]).toEqual([2, 0]);
 
-  const own = await scrape(port);
+  let own: Sample[] = [];
+  // It counts when the answer of Redis is back, which a scrape may overtake.
+  await eventually('the worker has counted them', async () => {
+    own = await scrape(port);
+    const labels = { task: 'echo', outcome: 'complete' };
+    return (valueOf(own, 'waggle_worker_jobs_finished_total', labels) ?? 0) >= 5;
+  });
   expect(valueOf(own, 'waggle_worker_jobs_finished_total', { task: 'echo', outcome: 'complete' })).toBe(5);
   expect(valueOf(own, 'waggle_worker_job_run_seconds_count', { task: 'echo' })).toBe(5);
   expect(valueOf(own, 'waggle_worker_job_wait_seconds_count', { queue: 'default' })).toBe(5);
@@ -134,12 +139,3 @@ test('while Redis is away the rest is still there', async () => {
   expect(valueOf(samples, 'process_cpu_seconds_total')).toBeGreaterThan(0);
   await lone.stop();
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}

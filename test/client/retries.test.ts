@@ -6,12 +6,13 @@ import { startApi } from '../api/support/api.ts';
 import type { Api } from '../api/support/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { allOf, watchedClient } from './support.ts';
+import { freePort } from '../support/ports.ts';
 
 let redis: EmbeddedRedis;
 let api: Api;
 
 beforeAll(async () => {
-  redis = await startEmbeddedRedis();
+  redis = await startEmbeddedRedis({ port: await freePort() });
   api = await startApi(redis.url);
 });
 afterAll(async () => {

@@ -1,12 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import { eventually } from './eventually.ts';
+import { freePort } from './ports.ts';
 
 export interface ClusterNode {
   readonly port: number;
@@ -86,14 +85,6 @@ async function startNode(folder: string): Promise<StartedNode> {
   };
   const extraArgs = Object.entries(cluster).flatMap(([name, value]) => [`--${name}`, String(value)]);
   return { server: await startEmbeddedRedis({ extraArgs }), busPort };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function openNode({ url, port }: EmbeddedRedis): Promise<ClusterNode> {

@@ -1,6 +1,4 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { openEngine } from '../../queues/engine.ts';
 import type { Engine } from '../../queues/engine.ts';
 import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
@@ -10,6 +8,7 @@ import { finished, forkWorker, silent, until } from './support.ts';
 import type { WorkerProcess } from './support.ts';
 import { openTarget } from './target.ts';
 import type { Target } from './target.ts';
+import { freePort } from '../support/ports.ts';
 
 let engine: Engine | undefined;
 let redis: EmbeddedRedis | undefined;
@@ -50,14 +49,6 @@ async function runHeld(): Promise<{ id: string; release: () => void }> {
 
 async function active(id: string): Promise<void> {
   await until(async () => (await engine?.jobs.get('acme', id))?.state === 'active');
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 describe('SIGTERM', () => {

@@ -4,8 +4,9 @@ import type { Engine } from '../../queues/engine.ts';
 import { freshRedisUrl } from '../support/redis.ts';
 import { finished, forkWorker, silent, until } from './support.ts';
 import type { WorkerProcess } from './support.ts';
-import { mostWithin, openTarget } from './target.ts';
+import { inUsualSecond, mostWithin, openTarget } from './target.ts';
 import type { Target } from './target.ts';
+import { freePort } from '../support/ports.ts';
 
 let redisUrl: string;
 let engine: Engine;
@@ -57,19 +58,13 @@ async function enqueueCalls(tenant: string, count: number, queues = ['default'])
 const hitsOf = (tenant: string): number =>
   target.hits.filter((hit) => hit.path.startsWith(`/${tenant}/`)).length;
 
-async function freePort(): Promise<number> {
-  const server = await openTarget();
-  await server.close();
-  return server.port;
-}
-
 test('two workers never run more of a tenant than it may, also when one of them is killed in the middle', async () => {
   target = await openTarget(10);
   await engine.tenants.put('acme', { maxRunning: 3 });
   const ports: number[] = [];
   const startOne = async (): Promise<WorkerProcess> => {
     const port = await freePort();
-    const worker = start({ WORKER_LOCK_MS: '6000', WORKER_STALLED_MS: '1000', WORKER_PORT: String(port) });
+    const worker = start({ WORKER_LOCK_MS: '12000', WORKER_STALLED_MS: '1000', WORKER_PORT: String(port) });
     ports[workers.indexOf(worker)] = port;
     return worker;
   };
@@ -139,8 +134,9 @@ test('two workers keep the rate of a tenant over two queues together, and use it
   expect(mostWithin(starts, 1000)).toBeLessThanOrEqual(limit + burst);
   const tookMs = (starts.at(-1) ?? 0) - (starts[0] ?? 0);
   expect(tookMs).toBeGreaterThanOrEqual(seconds * 1000 - 10);
-  // Starts that come later than the burst makes up for are lost, and a loaded machine has some.
-  expect(tookMs).toBeLessThanOrEqual(seconds * 1400);
+  // Starts that come later than the burst makes up for are lost, and a loaded machine has some, but not in each second.
+  expect(inUsualSecond(starts, seconds - 1)).toBeGreaterThanOrEqual(limit * 0.95);
+  expect(tookMs).toBeLessThanOrEqual(seconds * 1900);
 
   // The target sees them later, never sooner: no call went round the gate.
   for (const [place, { at }] of target.hits.entries()) {

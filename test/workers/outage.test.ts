@@ -9,6 +9,7 @@ import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import { handle } from '../../workers/handlers/registry.ts';
 import { latch, median, openTestWaggle, until } from './support.ts';
 import type { TestWaggle } from './support.ts';
+import { freePort } from '../support/ports.ts';
 
 const step = defineTask({ name: 'step', payload: z.unknown(), defaults: { attempts: 1 } });
 
@@ -25,8 +26,9 @@ afterEach(async () => {
 test('a worker goes on by itself after Redis was away, and a result from meanwhile is recorded', async () => {
   folder = await mkdtemp(join(tmpdir(), 'waggle-outage-'));
   const extraArgs = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder];
-  redis = await startEmbeddedRedis({ extraArgs });
-  const { port, url } = redis;
+  const port = await freePort();
+  redis = await startEmbeddedRedis({ port, extraArgs });
+  const { url } = redis;
   const gate = latch();
   const handlers = [
     handle(step, (ctx) => (ctx.job.payload === 'during' ? gate.opened.then(() => 'kept') : 'ok')),

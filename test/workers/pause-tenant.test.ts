@@ -23,6 +23,8 @@ afterEach(async () => {
   await waggle.close();
 });
 
+const leftMs = async (): Promise<number> =>
+  Date.parse((await waggle.engine.tenants.get('acme')).pausedUntil ?? '') - Date.now();
 const paused = (): Promise<boolean> => waggle.engine.tenants.get('acme').then((tenant) => tenant.paused);
 
 describe('a handler that pauses its tenant', () => {
@@ -95,11 +97,10 @@ describe('a handler that pauses its tenant', () => {
       return null;
     };
     const id = await waggle.enqueue('acme', 'anything');
-    await until(paused);
-    expect(pauses).toEqual([]);
-    const { pausedUntil } = await waggle.engine.tenants.get('acme');
-    expect(Date.parse(pausedUntil ?? '') - Date.now()).toBeLessThanOrEqual(HOUR_MS);
-    expect(Date.parse(pausedUntil ?? '') - Date.now()).toBeGreaterThan(HOUR_MS - 300_000);
+    // The first two pause for no time, which may be seen as a pause for a moment.
+    await until(async () => pauses.length === 0 && (await leftMs()) > 1000);
+    expect(await leftMs()).toBeLessThanOrEqual(HOUR_MS);
+    expect(await leftMs()).toBeGreaterThan(HOUR_MS - 300_000);
     await waggle.engine.tenants.resume('acme');
     expect(await waggle.finished('acme', id)).toMatchObject({ state: 'completed', attempts: { made: 1 } });
   });

@@ -41,10 +41,11 @@ export async function hold(engine: Engine, queues: readonly string[]): Promise<v
 
 /** Lets them start, and keep every event from now on. */
 export async function letGo(engine: Engine, queues: readonly string[]): Promise<void> {
-  for (const queue of allQueues(engine, queues)) {
+  const all = allQueues(engine, queues);
+  for (const queue of all)
     await engine.topology.redis.hset(queue.toKey('meta'), 'opts.maxLenEvents', 1_000_000);
-    await queue.resume();
-  }
+  // At once: the first to go would have every slot until the others follow.
+  await Promise.all(all.map((queue) => queue.resume()));
 }
 
 export async function completedIn(engine: Engine, queues: readonly string[]): Promise<number> {

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { median } from './support.ts';
 
 export interface Hit {
   /** The path, by which a test tells whose request it was. */
@@ -86,4 +87,14 @@ export function mostWithin(times: readonly number[], spanMs: number): number {
     most = Math.max(most, last - first + 1);
   }
   return most;
+}
+
+/** How many of `times` (ms, ascending) are in a second of the `seconds` after the first, the one that is in their middle. */
+export function inUsualSecond(times: readonly number[], seconds: number): number {
+  const counts = Array.from({ length: seconds }, () => 0);
+  for (const time of times) {
+    const second = Math.floor((time - (times[0] ?? 0)) / 1000) - 1;
+    if (second >= 0 && second < seconds) counts[second] = (counts[second] ?? 0) + 1;
+  }
+  return median(counts);
 }

@@ -23,6 +23,11 @@ afterEach(async () => {
   waggle = engine = undefined;
 });
 
+/** What a tenant is entitled to is told for each minute, of those who wanted something in it: one is not to end meanwhile. */
+async function untilMinuteIsYoung(engine: Engine): Promise<void> {
+  await until(async () => Number((await engine.topology.redis.time())[0]) % 60 < 50);
+}
+
 function hourOf(usage: Usage): Usage['windows'][number] {
   const [, , window] = usage.windows;
   if (window === undefined) throw new Error('There is no window of an hour');
@@ -42,6 +47,7 @@ describe('an account', () => {
   test('of two workers and two shards holds every start and every end once, also of the last moment', async () => {
     waggle = await openTestWaggle({ handlers, shards: 2 });
     const tenants = tenantsByShard(waggle.engine, 2);
+    await untilMinuteIsYoung(waggle.engine);
     const two = [waggle.startWorker(), waggle.startWorker()];
     for (const tenant of tenants) {
       const ids: string[] = [];
@@ -51,8 +57,10 @@ describe('an account', () => {
     }
     // Long before the next second: a drain brings what there is.
     await Promise.all(two.map(({ worker }) => worker.drain()));
+    const { usage } = waggle.engine;
     for (const tenant of tenants) {
-      expect(hourOf(await waggle.engine.usage.of(tenant))).toMatchObject({
+      await until(async () => hourOf(await usage.of(tenant)).started === 6);
+      expect(hourOf(await usage.of(tenant))).toMatchObject({
         started: 6,
         finished: { completed: 4, failed: 1 },
         share: { received: 0.5, entitled: 0.5 },
@@ -96,9 +104,10 @@ test('tenants of weights 1 and 3 in two shards with endless backlogs receive wha
   for (const [tenant, weight] of Object.entries(weights)) {
     await opened.tenants.put(tenant, { weight });
     const jobs = Array.from({ length: 1000 }, () => ({ task: 'sleep', payload: { ms: 10 } }));
-    for (let n = 0; n < 4; n += 1) await opened.jobs.enqueueBatch(tenant, jobs, { correlationId: 'c' });
+    for (let n = 0; n < 8; n += 1) await opened.jobs.enqueueBatch(tenant, jobs, { correlationId: 'c' });
   }
   const env = { REDIS_URL: redisUrl, WAGGLE_SHARDS: '2', WORKER_CONCURRENCY: '5', LOG_LEVEL: 'info' };
+  await untilMinuteIsYoung(opened);
   workers = [forkWorker(env), forkWorker(env)];
 
   const readAll = (): Promise<Usage[]> =>

@@ -80,7 +80,8 @@ local function apply(change)
   end
   if kind == 't' and not old and not change.gone then
     for _, queue in ipairs(queues) do
-      gates().adopt(baseOf(queue), { [name] = 1 })
+      local base = baseOf(queue)
+      gates().adoptAmong(base, native('LRANGE', base .. 'active', '0', '-1'), { [name] = 1 })
     end
   end
   wake(kind, name)

@@ -51,3 +51,26 @@ test('a job that ends is no candidate of the next check, and who ends later does
     await c?.moveToCompleted(1, 't', false);
     expect(await isMarked()).toBe(0);
   }));
+
+test('what active jobs should hold and do not is found by the next check, however many they are', () =>
+  inLab('grouped', async (lab) => {
+    const [queue, worker] = [lab.queue(), lab.hand('q')];
+    const backend = lab.backend(queue);
+    const count = 120;
+    await queue.addBulk(Array.from({ length: count }, () => ({ name: 'job', data: {} })));
+    for (let i = 0; i < count; i++) await worker.getNextJob('t', { block: false });
+    const prefix = queue.opts.prefix ?? '';
+    expect(await backend.repairSlots()).toMatchObject({ adopted: 0 });
+    // As no script of ours would: no active job is looked at.
+    await lab.redis.hset(`${prefix}::fair:limits`, '*', JSON.stringify({ m: count }));
+    expect(await backend.repairSlots()).toMatchObject({ released: 0, adopted: count });
+    expect(await lab.redis.hlen(`${prefix}::fair:slots`)).toBe(count);
+    expect(await backend.repairSlots()).toMatchObject({ released: 0, adopted: 0 });
+
+    await backend.changeGates([{ kind: 't', name: 'job', m: count }]);
+    const gate = `${prefix}::fair:gate:job`;
+    expect(await lab.redis.scard(gate)).toBe(count);
+    await lab.redis.del(gate);
+    expect(await backend.repairSlots()).toMatchObject({ released: 0, adopted: count });
+    expect(await lab.redis.scard(gate)).toBe(count);
+  }));

@@ -6,6 +6,7 @@ import { startEmbeddedRedis } from '../../../src/demo/embedded-redis.ts';
 import { eventually } from '../../support/eventually.ts';
 import { context, openTestEngine } from '../support/engine.ts';
 import type { TestEngine } from '../support/engine.ts';
+import { freePort } from '../../support/ports.ts';
 
 let engine: TestEngine;
 beforeEach(async () => {
@@ -100,7 +101,7 @@ test('an event that is lost delays a waiter and does not hang it', async () => {
 test('waiters survive a restart of Redis, and calls during it fail as redis_unavailable', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'waggle-restart-'));
   const extraArgs = ['--dir', dir, '--appendonly', 'yes', '--appendfsync', 'always'];
-  const first = await startEmbeddedRedis({ extraArgs });
+  const first = await startEmbeddedRedis({ port: await freePort(), extraArgs });
   const own = await openTestEngine({ redisUrl: first.url });
   const { id } = await own.jobs.enqueue('restart', { task: 'work' }, context);
   const waiting = own.jobs.waitUntilFinished('restart', id, 60_000);

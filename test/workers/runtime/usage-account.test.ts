@@ -6,6 +6,7 @@ import { UsageAccount } from '../../../workers/runtime/usage-account.ts';
 import { openTestEngine } from '../../queues/support/engine.ts';
 import type { TestEngine } from '../../queues/support/engine.ts';
 import { latch, silent, until } from '../support.ts';
+import { freePort } from '../../support/ports.ts';
 
 let engine: TestEngine;
 let closeServer: (() => Promise<void>) | undefined;
@@ -77,9 +78,10 @@ test('what Redis did but could not answer for is told again and counts once', as
 
 test('what was counted before and during an outage is there after it', async () => {
   await engine.close();
-  let server = await startEmbeddedRedis();
+  const port = await freePort();
+  let server = await startEmbeddedRedis({ port });
   closeServer = () => server.stop();
-  const { port, url: redisUrl } = server;
+  const { url: redisUrl } = server;
   engine = await openTestEngine({ shards: 1, redisUrl });
   const account = open(booking);
   account.started(0, 'acme', 1, null);

@@ -326,7 +326,7 @@ local function pickAside(gated, ringTag, read)
 end
 
 gatesMemo = {
-  open = open, pass = pass, release = release, releaseLost = releaseLost, mark = mark, adopt = adopt, repair = repair, readGate = readGate, tokensOf = tokensOf,
+  open = open, pass = pass, release = release, releaseLost = releaseLost, mark = mark, adoptAmong = adoptAmong, repair = repair, readGate = readGate, tokensOf = tokensOf,
   paceOf = paceOf, runningOf = runningOf, wake = wake, wakeTask = wakeTask, now = now, admit = admit, pickAside = pickAside,
   takeAside = takeAside, relist = relist, settle = settle, partsOf = partsOf, dueAt = dueAt,
   remember = remember,

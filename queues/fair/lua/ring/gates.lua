@@ -197,11 +197,11 @@ local function mark(base)
   end
 end
 
--- Counts active jobs of a queue that started before their task had a gate. `tasks`: name -> anything.
-local function adopt(base, tasks)
+-- Counts those of some active jobs of a queue that started before their task had a gate. `tasks`: name -> anything.
+local function adoptAmong(base, jobIds, tasks)
   local prefix, queue = string.match(base, OF_QUEUE)
   local adopted = 0
-  for _, jobId in ipairs(native('LRANGE', base .. 'active', '0', '-1')) do
+  for _, jobId in ipairs(jobIds) do
     local task = native('HGET', base .. jobId, 'name')
     if task and tasks[task] and native('SADD', prefix .. ':fair:gate:' .. task, queue .. ':' .. jobId) == 1 then
       native('HSET', base .. jobId, 'gate', task)
@@ -211,8 +211,7 @@ local function adopt(base, tasks)
   return adopted
 end
 
--- Makes the sets of running jobs what they must be, as far as this queue goes. `active`: the ids that are. Returns how many
--- were taken out and put in.
+-- Takes out of the sets of running jobs what does not run in this queue any more. `active`: the ids that do. Returns how many.
 local function repair(base, active)
   local prefix, queue = string.match(base, OF_QUEUE)
   local stored = native('HGET', base .. 'meta', 'fair:gates')
@@ -229,5 +228,5 @@ local function repair(base, active)
   if stored and native('EXISTS', base .. 'fair:idx') == 1 then
     wake(base)
   end
-  return released, next(tasks) and adopt(base, tasks) or 0
+  return released
 end

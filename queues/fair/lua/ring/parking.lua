@@ -270,32 +270,38 @@ local function withoutSlot(slots, queue, jobIds)
   return without
 end
 
--- Gives slots to active jobs that started before their group had limits. `only`: those of this group, `*` for all. `newest`:
--- those that started last, up to a hundred in a row that need none: whoever has looked at all needs no more for a while.
-local function adopt(base, only, newest)
+-- Gives slots to those of some active jobs that started before their group had limits. `only`: those of this group, `*` for all.
+local function adoptAmong(base, jobIds, only)
   local prefix, queue = string.match(base, OF_QUEUE)
   local slots, adopted, limited = prefix .. ':fair:slots', 0, {}
-  for from = 0, math.huge, 100 do
-    local jobIds, before = native('LRANGE', base .. 'active', from, from + 99), adopted
-    for _, jobId in ipairs(jobIds[1] and withoutSlot(slots, queue, jobIds) or {}) do
-      local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
-      if group and (only == '*' or group == only) then
-        if limited[group] == nil then
-          limited[group] = useOf(base, group).limited or false
-        end
-        if limited[group] then
-          local key = prefix .. ':fair:state:' .. group
-          native('HSET', slots, queue .. ':' .. jobId, group)
-          native('HSET', base .. jobId, 'slot', ':' .. group)
-          native('HINCRBY', key, 'run', '1')
-          native('HINCRBY', key, 'run:' .. queue, '1')
-          native('PERSIST', key)
-          adopted = adopted + 1
-        end
+  for _, jobId in ipairs(jobIds[1] and withoutSlot(slots, queue, jobIds) or {}) do
+    local group = groupOfOptions(native('HGET', base .. jobId, 'opts'))
+    if group and (only == '*' or group == only) then
+      if limited[group] == nil then
+        limited[group] = useOf(base, group).limited or false
+      end
+      if limited[group] then
+        local key = prefix .. ':fair:state:' .. group
+        native('HSET', slots, queue .. ':' .. jobId, group)
+        native('HSET', base .. jobId, 'slot', ':' .. group)
+        native('HINCRBY', key, 'run', '1')
+        native('HINCRBY', key, 'run:' .. queue, '1')
+        native('PERSIST', key)
+        adopted = adopted + 1
       end
     end
-    if #jobIds < 100 or newest and adopted == before then
-      return adopted
+  end
+  return adopted
+end
+
+-- The same for all active jobs. `newest`: for those that started last, up to a hundred in a row that need none: whoever has
+-- looked at all needs no more for a while.
+local function adopt(base, only, newest)
+  for from = 0, math.huge, 100 do
+    local jobIds = native('LRANGE', base .. 'active', from, from + 99)
+    local adopted = adoptAmong(base, jobIds, only)
+    if #jobIds < 100 or newest and adopted == 0 then
+      return
     end
   end
 end
@@ -332,6 +338,6 @@ end
 
 parkingMemo = {
   departed = departed, settleElsewhere = settleElsewhere, released = released, arrive = arrive, left = left, emptied = emptied, settle = settle, settleAll = settleAll,
-  adopt = adopt, charge = charge, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
+  adopt = adopt, adoptAmong = adoptAmong, charge = charge, unpark = unpark, nextDue = nextDue, announcePark = announcePark,
 }
 return parkingMemo

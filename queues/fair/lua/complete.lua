@@ -30,7 +30,7 @@ end
 local groupsDue = meta[5] and not meta[1] and times().isDue(meta[5])
 -- No call is to keep the server for long. Groups that come back cost it more than jobs do, and where so many wait, what a job
 -- has is in nobody's cache.
-local most = groupsDue and 4 or native('ZCARD', base .. 'fair:ring') > 100000 and 5 or #ARGV
+local most = groupsDue and 4 or native('ZCARD', base .. 'fair:ring') > 100000 and 8 or #ARGV
 local last = math.min(#ARGV, 3 + 5 * most) -- of ARGV, what is looked at
 local delayed = meta[6] and times().nextDelayedOf(base)
 if delayed and times().isDelayedDue(delayed, timestamp) then

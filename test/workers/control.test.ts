@@ -150,7 +150,7 @@ describe('time to live', () => {
       ran.push(job.payload);
       if (job.payload === 'busy') await go.opened;
     };
-    const ttlMs = 5000;
+    const ttlMs = 3000;
     const busy = await enqueue('busy', { ttlMs });
     await until(isActive(busy));
     const waiting = await enqueue('waiting', { ttlMs });
@@ -182,8 +182,8 @@ describe('time to live', () => {
       if (attempt === 1) throw new Error('again');
       return 'done';
     };
-    const backoff = { type: 'fixed', delayMs: 6500, maxDelayMs: 6500, jitter: 0 };
-    const id = await enqueue(1, { ttlMs: 5000, attempts: 2, backoff });
+    const backoff = { type: 'fixed', delayMs: 4500, maxDelayMs: 4500, jitter: 0 };
+    const id = await enqueue(1, { ttlMs: 3000, attempts: 2, backoff });
     expect(await waggle.finished('acme', id)).toMatchObject({ state: 'completed', attempts: { made: 2 } });
   });
 

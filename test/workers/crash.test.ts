@@ -12,7 +12,7 @@ const JOBS = 500;
 const ENV = {
   WAGGLE_ALLOW_PRIVATE_TARGETS: '1',
   // Longer than a machine with a lot to do keeps a worker that lives from renewing them.
-  WORKER_LOCK_MS: '12000',
+  WORKER_LOCK_MS: '9000',
   WORKER_STALLED_MS: '1000',
 };
 

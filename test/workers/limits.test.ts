@@ -64,7 +64,7 @@ test('two workers never run more of a tenant than it may, also when one of them 
   const ports: number[] = [];
   const startOne = async (): Promise<WorkerProcess> => {
     const port = await freePort();
-    const worker = start({ WORKER_LOCK_MS: '12000', WORKER_STALLED_MS: '1000', WORKER_PORT: String(port) });
+    const worker = start({ WORKER_LOCK_MS: '9000', WORKER_STALLED_MS: '1000', WORKER_PORT: String(port) });
     ports[workers.indexOf(worker)] = port;
     return worker;
   };

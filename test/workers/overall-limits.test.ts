@@ -38,7 +38,7 @@ async function startWorkers(count: number): Promise<void> {
       WAGGLE_ALLOW_PRIVATE_TARGETS: '1',
       WORKER_CONCURRENCY: '20',
       WORKER_QUEUES: QUEUES.join(','),
-      WORKER_LOCK_MS: '12000',
+      WORKER_LOCK_MS: '9000',
       WORKER_STALLED_MS: '1000',
       LOG_LEVEL: 'info',
     }),

@@ -104,7 +104,7 @@ test('tenants of weights 1 and 3 in two shards with endless backlogs receive wha
   for (const [tenant, weight] of Object.entries(weights)) {
     await opened.tenants.put(tenant, { weight });
     const jobs = Array.from({ length: 1000 }, () => ({ task: 'sleep', payload: { ms: 10 } }));
-    for (let n = 0; n < 8; n += 1) await opened.jobs.enqueueBatch(tenant, jobs, { correlationId: 'c' });
+    for (let n = 0; n < 6; n += 1) await opened.jobs.enqueueBatch(tenant, jobs, { correlationId: 'c' });
   }
   const env = { REDIS_URL: redisUrl, WAGGLE_SHARDS: '2', WORKER_CONCURRENCY: '5', LOG_LEVEL: 'info' };
   await untilMinuteIsYoung(opened);

@@ -149,7 +149,7 @@ describe('maxWaiting', () => {
     const backend = topology.queue(topology.shardOf('acme'), 'default').getBackend();
     const held = await backend.reserveRoom('acme', 3, 2);
     expect(held.jobs).toBe(2);
-    expect((await backend.reserveRoom('acme', 3, 2, 10_000)).jobs).toBe(1);
+    expect((await backend.reserveRoom('acme', 3, 2, 6000)).jobs).toBe(1);
     expect((await backend.reserveRoom('acme', 3, 2)).jobs).toBe(0);
     await held.free();
     const again = await backend.reserveRoom('acme', 3, 3);

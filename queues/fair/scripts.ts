@@ -54,9 +54,9 @@ local PLAIN_MIN, PLAIN_MAX, OTHER_MIN, OTHER_MAX = '2251799813685248', '+inf', '
 } satisfies Record<UnprioritizedPlace, string>;
 
 /**
- * Lua's garbage collector works while a script runs, and longer in every fiftieth, of whatever client. At its usual pace of 200
- * one call in a thousand of a long script took twice as long for that; at 100, the slowest at which it surely keeps up, none
- * did. The pace is the server's and stays; as nobody knows which server a script meets, each sets it.
+ * Lua's garbage collector works while a script runs, and longer in every fiftieth, of whatever client: at its usual pace of 200
+ * up to 2 ms of one call. 100 is the slowest at which it surely keeps up. The pace is the server's and stays; as nobody knows
+ * which server a script meets, each sets it.
  */
 const COLLECTOR = "collectgarbage('setstepmul', 100)";
 

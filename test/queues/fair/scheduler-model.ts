@@ -347,7 +347,7 @@ export class SchedulerModel {
 
   /** Takes the order of some jobs that came to wait together from the server. */
   adoptOrder(jobs: readonly SchedulerJob[], order: readonly string[]): void {
-    const waiting = jobs.filter((job) => job.state === 'waiting');
+    const waiting = jobs.filter(({ state }) => state === 'waiting' || state === 'blocked');
     const places = waiting.map((job) => job.place).sort((a, b) => a - b);
     waiting.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
     for (const [i, job] of waiting.entries()) job.place = places[i] ?? 0;

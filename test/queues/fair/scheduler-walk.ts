@@ -516,15 +516,18 @@ export class Walk {
   /** Where several jobs came to wait at once, only the server knows in which order. */
   async #adoptOrder(jobs: readonly SchedulerJob[]): Promise<void> {
     for (const [queue, group] of placesOf(jobs)) {
-      const order = await this.#shard.lab.redis.zrange(
-        `${this.#shard.base(queue)}fair:q::${group}`,
-        '0',
-        '-1',
-      );
-      this.model.adoptOrder(
-        jobs.filter((job) => job.queue === queue && job.group === group),
-        order,
-      );
+      const [base, { redis }] = [this.#shard.base(queue), this.#shard.lab];
+      const moved = jobs.filter((job) => job.queue === queue && job.group === group);
+      const places = new Map<string, number>();
+      const queued = await redis.zrange(`${base}fair:q::${group}`, '0', '-1', 'WITHSCORES');
+      for (let i = 0; i < queued.length; i += 2) places.set(queued[i] ?? '', Number(queued[i + 1]));
+      // Those that wait for others of their key have their places already.
+      for (const { id, state } of moved) {
+        const entry = state === 'blocked' ? await redis.hget(`${base}fair:kj`, id) : null;
+        if (entry !== null) places.set(id, Number.parseInt(entry, 10));
+      }
+      const order = [...places].sort(([, one], [, other]) => one - other).map(([id]) => id);
+      this.model.adoptOrder(moved, order);
     }
   }
 

@@ -67,6 +67,7 @@ test('operations of BullMQ that no case uses', async () => {
     await queue.add('once', {}, { deduplication: { id: 'd' }, jobId: 'first' });
     expect(await (await queue.getJob('first'))?.removeDeduplicationKey()).toBe(true);
     const backend = lab.backend(queue);
+    expect(await backend.extendLocks([job.id], ['hand'], 10_000)).toEqual([]);
     expect(await backend.isFinished(job.id)).toBe(0);
     expect((await queue.getDependencies('parent', 'pending', 0, 10)).items).toHaveLength(1);
     // BullMQ calls these for old servers only, not at all, or (orphans) after a scan of one node.

@@ -125,7 +125,7 @@ async function moveSlot(
   halfway?: Halfway,
 ): Promise<number> {
   const migrate = async (keys: string[]): Promise<number> => {
-    if (keys.length > 0) await from.redis.migrate('127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys);
+    if (keys.length > 0) await from.redis.migrate('127.0.0.1', to.port, '', 0, 60_000, 'KEYS', ...keys);
     return keys.length;
   };
   const keysLeft = async (most: number): Promise<string[]> =>

@@ -286,8 +286,13 @@ test('while groups come back a call takes a few jobs, the others are sent again,
       Promise.all(
         some.map(async (job) => ((await job.moveToCompleted('done', 't', true)) as unknown[])?.[1]),
       );
-    const next = [...(await finish(busy.slice(0, 16))), ...(await finish(busy.slice(16)))];
-    expect(sizes).toEqual([16, 4, 4, 4, 4, 4, 4, 4]);
+    const since = performance.now();
+    const first = await finish(busy.slice(0, 16));
+    const isSoon = performance.now() - since < 100;
+    const next = [...first, ...(await finish(busy.slice(16)))];
+    expect(sizes.slice(0, 4)).toEqual([16, 4, 4, 4]);
+    // What was learned is for 100 ms.
+    if (isSoon) expect(sizes.slice(4)).toEqual([4, 4, 4, 4]);
     // Each call lets four groups go, of which a job starts for each that ended.
     const started = next.filter((id) => Number(id) > 0);
     expect(new Set(started).size).toBe(30);
@@ -329,11 +334,7 @@ test('whatever becomes of the connection, every job is added and is completed on
             queue.add(name, {}, { jobId: name, group: { id: `g${n % 7}` } } as FairJobsOptions),
           ),
         );
-        await eventually(
-          'all are completed',
-          async () => (await queue.getCompletedCount()) === COUNT,
-          60_000,
-        );
+        await eventually('all are completed', async () => (await queue.getCompletedCount()) === COUNT);
         expect(killed).toBeGreaterThan(5);
         expect([...runs.keys()].sort()).toEqual([...names].sort());
         const told = (await lab.events()).filter((event) => event.startsWith('event completed'));
@@ -352,4 +353,4 @@ test('whatever becomes of the connection, every job is added and is completed on
     killer.disconnect();
     await server.stop();
   }
-}, 120_000);
+});

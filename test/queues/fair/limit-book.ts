@@ -1,7 +1,7 @@
 import type { GroupLimits, GroupRate, QueueLimits } from '../../../queues/fair/group-limits.ts';
 
 /** Within so much of a due time nobody can say on which side of it the server was. */
-const SLACK_MS = 5000;
+const SLACK_MS = 30_000;
 
 /** Whether a group may start a job; `maybe` while the books do not know. `dueMs` is Infinity until an event. */
 export interface Verdict {

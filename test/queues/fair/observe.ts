@@ -18,7 +18,8 @@ export const allCases = [
 ] as const;
 
 /** Timing decides about these keys and events, or (prefix::fair) only the fair backend has them. */
-const VOLATILE_KEYS = /:(marker|stalled-check|stalled|wait|prioritized|pc|fair:[^]*)$/;
+const VOLATILE_KEYS =
+  /:(marker|stalled-check|stalled|wait|prioritized|pc|metrics:(completed|failed):data|fair:[^]*)$/;
 const TIMED = new Set([
   'promote and changeDelay',
   'deduplication: simple, with ttl, extended, replaced',

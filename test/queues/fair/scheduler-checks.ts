@@ -6,7 +6,7 @@ import type { SchedulerModel } from './scheduler-model.ts';
 
 /** The score in `park` of a group that waits for an event. */
 const HELD_US = 2 ** 52;
-const SLACK_MS = 5000;
+const SLACK_MS = 30_000;
 
 /** What the walk knows and neither the keys nor the model tell. */
 export interface Circumstances {

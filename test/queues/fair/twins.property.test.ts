@@ -137,7 +137,9 @@ class Side {
       op === 'fail'
         ? await job.moveToFailed(new Error('no'), 't', fetch)
         : await job.moveToCompleted('v', 't', fetch);
-    if (!Array.isArray(next) || !next[1]) return next;
+    if (!Array.isArray(next)) return next;
+    // For how long a rate still holds differs by a millisecond.
+    if (!next[1]) return [next[0], next[1], Number(next[2]) > 0, next[3]];
     const [fields, id, ...rest] = next as [Record<string, string>, string, ...unknown[]];
     this.#active.push(this.#worker['createJob'](fields as never, id));
     return [comparable(fields), id, rest];

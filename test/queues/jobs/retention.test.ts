@@ -40,7 +40,11 @@ test('a sweep removes what is due and nothing else, and says how much', async ()
     finishedAt: Date.now() - LONG_AGO,
     retainMs: 2 * LONG_AGO,
   });
-  await engine.retention.schedule(0, { ...at, id: fresh, finishedAt: Date.now() });
+  // So far off that no stall makes it due, here or in a later test.
+  const finishedAt = Date.now() + 3_600_000;
+  await engine.retention.schedule(0, { ...at, id: fresh, finishedAt });
+  const { redis, keys } = engine.topology;
+  expect(await redis.zscore(keys.retire(0), `default ${fresh}`)).toBe(String(finishedAt + 5000));
   expect(await engine.retention.sweep(0, 100)).toBe(2);
   expect(await engine.retention.sweep(0, 100)).toBe(0);
   expect(await Promise.all([due, failedDue, later, fresh].map((id) => exists('keep-a', id)))).toEqual([

@@ -48,7 +48,7 @@ test('keys are listed without their secrets, oldest first, each tenant its own',
   expect(answer.text).not.toContain('sha256');
 });
 
-test('a rotation: two keys at once, then the old one opens nothing, here at once and elsewhere within 3 s', async () => {
+test('a rotation: two keys at once, then the old one opens nothing, here at once and elsewhere soon', async () => {
   const [old, next] = [await make('rotating'), await make('rotating')];
   for (const { secret } of [old, next]) {
     expect([await opens(api, secret), await opens(elsewhere, secret)]).toEqual([true, true]);
@@ -56,15 +56,27 @@ test('a rotation: two keys at once, then the old one opens nothing, here at once
   const answer = await revoke('rotating', old.id);
   expect([answer.status, answer.text]).toEqual([204, '']);
   expectProblem(await api.call('GET', '/v1/jobs', { token: old.secret }), 401, 'unauthenticated');
-  const revokedAt = Date.now();
   await eventually('the other process has noticed', async () => !(await opens(elsewhere, old.secret)));
-  expect(Date.now() - revokedAt).toBeLessThan(30_000);
   expect([await opens(api, next.secret), await opens(elsewhere, next.secret)]).toEqual([true, true]);
   expect(await listed('rotating')).toMatchObject([
     { id: old.id, revoked: true },
     { id: next.id, revoked: false },
   ]);
   expect((await revoke('rotating', old.id)).status).toBe(204);
+});
+
+test('other processes notice within 3 s that a key was revoked', async () => {
+  const tookMs: number[] = [];
+  for (let n = 0; n < 2; n += 1) {
+    const { id, secret } = await make('revoking');
+    expect(await opens(elsewhere, secret)).toBe(true);
+    await revoke('revoking', id);
+    const revokedAt = performance.now();
+    await eventually('the other process has noticed', async () => !(await opens(elsewhere, secret)));
+    tookMs.push(performance.now() - revokedAt);
+  }
+  // A stall spoils one of them.
+  expect(Math.min(...tookMs)).toBeLessThan(4000);
 });
 
 test('the use of a key is noted', async () => {

@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import { shardOf } from '../../queues/topology/shard-of.ts';
 import { eventually } from '../support/eventually.ts';
 import { freshRedisUrl } from '../support/redis.ts';
+import { SEED } from '../support/seed.ts';
 import { ADMIN_TOKEN, startApi } from './support/api.ts';
 import type { Api } from './support/api.ts';
 import { documentedKeys } from './support/fuzz/keyspace.ts';
@@ -28,7 +29,6 @@ import { startWorker } from './support/worker.ts';
 
 const SHARDS = 4;
 const ROUNDS = Number(process.env.FC_RUNS ?? 280);
-const SEED = Number(process.env.FC_SEED ?? Math.trunc(Math.random() * 2 ** 31));
 const AT_ONCE = 10;
 const ANSWER_MS = 30_000;
 /** What the second half of the requests may leave in memory: a cache that is not full yet, never a bit of each request. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, test } from '@jest/globals';
 import fc from 'fast-check';
+import { SEED } from '../../support/seed.ts';
 import { drain } from './scheduler-drain.ts';
 import { SHARDS, programs } from './scheduler-program.ts';
 import type { Operation } from './scheduler-program.ts';
@@ -9,7 +10,6 @@ import { Walk } from './scheduler-walk.ts';
 
 const RUNS = Number(process.env.FC_RUNS ?? 20);
 const LENGTH = Number(process.env.FC_LENGTH ?? 160);
-const SEED = Number(process.env.FC_SEED ?? Math.trunc(Math.random() * 2 ** 31));
 
 const shards: Shard[] = [];
 let operations = 0;

@@ -297,7 +297,8 @@ describe('Waggle with a tenant in each of four shards', () => {
       expect(await queue.getBackend().repairSlots()).toEqual({ released: 0, adopted: 0, keys: 0, parked: 0 });
       // As if the grace of the running one were over.
       await engine.topology.redis.zadd(queue.toKey('fair:cancels'), 1, holds);
-      expect(await engine.endings.sweep(shard, 'gated')).toBe(1);
+      // A worker's own sweep may have been first.
+      await engine.endings.sweep(shard, 'gated');
       expect((await ended(tenant, holds)).state).toBe('cancelled');
       expect((await ended(tenant, third)).state).toBe('completed');
       open.open();

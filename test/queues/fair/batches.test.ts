@@ -278,7 +278,7 @@ test('while groups come back a call takes a few jobs, the others are sent again,
     const take = async (): Promise<Job> => await worker.getNextJob('t', { block: false });
     const busy: Job[] = [];
     for (let n = 0; n < 32; n += 1) busy.push(await take());
-    await lab.backend(queue).pauseGroup('*', 2000);
+    await lab.backend(queue).pauseGroup('*', 5000);
     await add(30, (n) => `back ${n}`);
     await eventually('the pause is over', async () => (await lab.backend(queue).getGroupPause('*')) === null);
     const sizes = sizesOfFinishes(lab, worker);

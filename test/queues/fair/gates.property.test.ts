@@ -278,17 +278,24 @@ class Walk {
       }
       expect([context, name, hash('at'), hash('ag')]).toEqual([context, name, counts.at, counts.ag]);
       const waiting = this.#model.in('waiting', name).map((job) => job.id.slice(name.length + 1));
-      const listed = await this.#queue(name).getJobs(['waiting'], 0, -1);
+      const queue = this.#queue(name);
+      const [listed, count, counted] = await Promise.all([
+        queue.getJobs(['waiting'], 0, -1),
+        queue.getWaitingCount(),
+        Promise.all(GROUPS.map((id) => this.#admin(name).countGroup(id))),
+      ]);
       expect([context, listed.map((job) => job.id).sort()]).toEqual([context, waiting.sort()]);
-      expect([context, await this.#queue(name).getWaitingCount()]).toEqual([context, waiting.length]);
-      for (const id of GROUPS) {
-        const counted = await this.#admin(name).countGroup(id);
+      expect([context, count]).toEqual([context, waiting.length]);
+      for (const [nth, id] of GROUPS.entries()) {
         const mine = this.#model.in('waiting', name).filter((job) => job.group === id);
-        expect([context, id, counted.waiting]).toEqual([context, id, mine.length]);
+        expect([context, id, counted[nth]?.waiting]).toEqual([context, id, mine.length]);
       }
     }
-    for (const task of TASKS) {
-      const members = await this.#lab.redis.smembers(`${this.#lab.prefix}::fair:gate:${task}`);
+    const held = await Promise.all(
+      TASKS.map((task) => this.#lab.redis.smembers(`${this.#lab.prefix}::fair:gate:${task}`)),
+    );
+    for (const [nth, task] of TASKS.entries()) {
+      const members = held[nth] ?? [];
       const running = this.#model.gate('t', task) ? this.#model.running('t', task) : [];
       expect([context, task, members.sort()]).toEqual([
         context,

@@ -13,6 +13,7 @@ const found = 'test/queues/fair/found';
 const stalled = 'test/queues/fair/stalled';
 const charges = 'test/queues/fair/charges';
 const room = 'test/queues/tenants/room';
+const defaults = 'test/queues/fair/default-limits';
 const arbiter = 'test/workers/runtime/arbiter';
 const gateWalk = 'test/queues/fair/gates.property';
 const gates = 'test/queues/fair/gates.test';
@@ -80,12 +81,35 @@ export const mutants: readonly Mutant[] = [
     tests: limits,
   },
   { file: `${ring}/limits.lua`, from: 'parking().settleElsewhere(use)', to: '', tests: found },
+  // Limits of `*`, while not all groups know of them
+  {
+    file: `${ring}/pick.lua`,
+    from: '(unsettled and lowestSettled or lowestOf)(base)',
+    to: 'lowestOf(base)',
+    tests: defaults,
+  },
+  {
+    file: `${ring}/pick.lua`,
+    from: 'use.limited and tonumber(use.weight) == tonumber(weight)',
+    to: 'use.limited',
+    tests: defaults,
+  },
+  { file: 'queues/fair/lua/start.lua', from: 'unsettled = meta[8]', to: '', tests: defaults },
+  { file: 'queues/fair/lua/complete.lua', from: 'unsettled = meta[10]', to: '', tests: defaults },
+  { file: 'queues/fair/lua/virtual/wait.lua', from: 'unsettled = meta[4]', to: '', tests: defaults },
   {
     file: 'queues/fair/lua/settle-groups.lua',
-    from: "reply[1] ~= '0')",
-    to: 'true)',
-    tests: plainLimits,
+    from: "'fair:unsettled') == ARGV[4] then",
+    to: "'fair:unsettled') then",
+    tests: defaults,
   },
+  {
+    file: 'queues/fair/lua/set-limits.lua',
+    from: "native('EXISTS', base .. 'fair:idx') == 1",
+    to: 'true',
+    tests: defaults,
+  },
+  { file: 'queues/fair/repairs.ts', from: "if (mark !== '')", to: "if (mark === '-')", tests: defaults },
   // Limits, where they are plain
   {
     file: `${ring}/limits.lua`,

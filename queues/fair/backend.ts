@@ -14,7 +14,7 @@ import { decodePause, decodeWeight, encodeLimits } from './group-limits.ts';
 import type { GroupLimits } from './group-limits.ts';
 import type { ClosedGate, GateChange, GateState } from './gates.ts';
 import { assertFitForFlow, groupOf } from './group-options.ts';
-import { Repair, SETTLED_AT_ONCE } from './repairs.ts';
+import { Repair, settleAll } from './repairs.ts';
 import type { Repairs } from './repairs.ts';
 import { fairScripts } from './scripts.ts';
 
@@ -86,11 +86,7 @@ const LOOKED_AT_ONCE = 200;
 export class FairQueueBackend extends ControlBackend {
   /** Slots that had to be mended so far; see {@link repairSlots}. */
   repairs = 0;
-  readonly #repair = new Repair(async (script, args) => {
-    const place = [this.toKey('fair:idx'), this.toKey('')];
-    const reply: unknown = await this.execCommand(await this.queue.client, script, [...place, ...args]);
-    return reply;
-  });
+  readonly #repair = new Repair((script, args) => this.#executeIn(this.toKey(''), script, args));
   readonly #rules: ScriptRules;
   /** Of each script; empty where none names a further one. */
   readonly #keyCounts: ReadonlyMap<string, number>;
@@ -361,24 +357,27 @@ export class FairQueueBackend extends ControlBackend {
   ): Promise<void> {
     const client = await this.queue.client;
     const prefix = `${this.redisPrefix}:`;
-    const names = (await this.execCommand(client, 'setLimits', [
+    const [mark, names] = (await this.execCommand(client, 'setLimits', [
       `${prefix}:fair:limits`,
       `${prefix}:fair:queues`,
       prefix,
       groupId,
       kind,
       value,
-    ])) as string[];
+    ])) as [string, string[]];
     if (groupId !== '*') return;
     // Any number of groups may go by these limits, too many for one script.
-    for (const name of names) await this.#settleAll(client, `${prefix}${name}:`);
+    for (const name of names)
+      await settleAll((script, args) => this.#executeIn(`${prefix}${name}:`, script, args), mark);
   }
 
-  async #settleAll(client: IRedisClient, base: string): Promise<void> {
-    let cursor = '0';
-    do {
-      const args = [`${base}fair:idx`, base, cursor, SETTLED_AT_ONCE];
-      cursor = String(await this.execCommand(client, 'settleGroups', args));
-    } while (cursor !== '0');
+  /** Runs one of the scripts that work on a queue's groups. */
+  async #executeIn(base: string, script: string, args: (string | number)[]): Promise<unknown> {
+    const reply: unknown = await this.execCommand(await this.queue.client, script, [
+      `${base}fair:idx`,
+      base,
+      ...args,
+    ]);
+    return reply;
   }
 }

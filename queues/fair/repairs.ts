@@ -6,8 +6,8 @@ export interface Repairs {
   parked: number;
 }
 
-/** Runs a script of the backend in the queue. */
-type Execute = (script: string, args: (string | number)[]) => Promise<unknown>;
+/** Runs a script of the backend in a queue. */
+export type Execute = (script: string, args: (string | number)[]) => Promise<unknown>;
 
 /** Where a walk is that some scripts make together, and how many of them at once. */
 interface Walk {
@@ -23,9 +23,17 @@ const LOOKED_AT_ONCE = 200;
 const ADOPTED_AT_ONCE = 50;
 
 /** Groups per script when many are brought to where their limits want them: half a millisecond each time. */
-export const SETTLED_AT_ONCE = 6;
+const SETTLED_AT_ONCE = 6;
 
 const wholeWalk = (place = ''): Walk => ({ place, steps: Infinity, cursor: '0' });
+
+/** Brings all groups of a queue to where their limits want them, after those of `*` changed: that change left `mark`. */
+export async function settleAll(execute: Execute, mark: string): Promise<void> {
+  let cursor = '0';
+  do {
+    cursor = String(await execute('settleGroups', [cursor, SETTLED_AT_ONCE, mark]));
+  } while (cursor !== '0');
+}
 
 /**
  * Compares what is held of limits and keys in one queue with the jobs that hold it, and mends what differs.
@@ -54,13 +62,15 @@ export class Repair {
   }
 
   async #run(onceInMs: number, keyWalks: readonly Walk[]): Promise<Repairs> {
-    const slots = (await this.#execute('repairSlots', [onceInMs])) as number[];
-    const [released = 0, looked = 0] = slots;
+    const slots = (await this.#execute('repairSlots', [onceInMs])) as [number, number, string];
+    const [released, looked, mark] = slots;
     const found = { released, adopted: 0, keys: 0, parked: 0 };
     if (looked === 0) return found;
     found.adopted = await this.#walk(wholeWalk(), 'adoptSlots', ADOPTED_AT_ONCE);
     for (const walk of keyWalks)
       found.keys += await this.#walk(walk, 'repairKeys', LOOKED_AT_ONCE, walk.place);
+    // Who changed the limits of `*` is at it, or has died.
+    if (mark !== '') await settleAll(this.#execute, mark);
     if (looked > 1) found.parked = await this.#walk(wholeWalk(), 'repairPark', SETTLED_AT_ONCE, onceInMs);
     return found;
   }

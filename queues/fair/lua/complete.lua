@@ -22,7 +22,8 @@
 local base, timestamp = KEYS[1], ARGV[1]
 local activeKey, eventsKey = base .. 'active', base .. 'events'
 local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'opts.maxLenEvents', 'fair:due', 'fair:delayed',
-  'fair:stalled', 'fair:gates', 'fair:aside')
+  'fair:stalled', 'fair:gates', 'fair:aside', 'fair:unsettled')
+unsettled = meta[10]
 -- With a stream kept at length 0, trimming by the XADD would take the event itself.
 if meta[3] or not meta[4] or meta[4] == '0' then
   return -200

@@ -8,8 +8,10 @@
           pause: how long in ms, -1 without end, '' to resume; the other limits stay
           extend: the same, but a pause that lasts longer stays as it is
   Invariant: the group's active jobs hold slots before any limit on them counts; no tag falls below virtual time.
-  Cost: 3 to 15 calls for each queue and some for each active job. With `*` the groups in question are settled
-  by the caller afterwards, some at a time (settle-groups.lua). Returns the names of the queues.
+  Cost: 3 to 15 calls for each queue and some for each active job. With `*` any number of groups may be in question: the
+  caller settles them afterwards, some at a time (settle-groups.lua). Until that is done each queue has a mark, by which a
+  pick looks at the limits also of groups that it knows without, and by which a check of slots goes on where the caller died.
+  Returns the mark, '' but for `*`, and the names of the queues.
 ]]
 local prefix, group, kind, value = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
@@ -49,9 +51,14 @@ local queues = native('HKEYS', KEYS[2])
 for _, queue in ipairs(queues) do
   parking().adopt(prefix .. queue .. ':', group)
 end
-if group ~= '*' then
-  for _, queue in ipairs(queues) do
-    parking().settle(prefix .. queue .. ':', group)
+local time = native('TIME')
+local mark = group == '*' and time[1] .. '.' .. time[2] or ''
+for _, queue in ipairs(queues) do
+  local base = prefix .. queue .. ':'
+  if group ~= '*' then
+    parking().settle(base, group)
+  elseif native('EXISTS', base .. 'fair:idx') == 1 then
+    native('HSET', base .. 'meta', 'fair:unsettled', mark)
   end
 end
-return queues
+return { mark, queues }

@@ -8,7 +8,8 @@
 ]]
 local base, timestamp = KEYS[1], ARGV[1]
 local meta = native('HMGET', base .. 'meta', 'paused', 'concurrency', 'max', 'fair:due', 'fair:delayed', 'fair:gates',
-  'fair:aside')
+  'fair:aside', 'fair:unsettled')
+unsettled = meta[8]
 if meta[3] then
   return -200
 end

@@ -1,7 +1,6 @@
 /** Limits that are the same in all queues, without a pause: what a claim does about them, case by case. */
 import { expect, test } from '@jest/globals';
 import type { Job, JobsOptions, Queue, Worker } from 'bullmq';
-import { encodeLimits } from '../../../queues/fair/group-limits.ts';
 import type { GroupLimits } from '../../../queues/fair/index.ts';
 import { inLab } from './bullmq-lab.ts';
 import type { Lab } from './bullmq-lab.ts';
@@ -201,41 +200,3 @@ test('a job that ends twice in one turn ends once', async () => {
     expect(events.filter(([, fields]) => fields.includes('completed'))).toHaveLength(1);
   });
 });
-
-test('while limits of * reach the groups, jobs that started meanwhile get slots first, at the end all of them', () =>
-  withLimits({ free: {} }, async ({ lab, queue, worker }) => {
-    const jobOf = (id: string): Parameters<Queue['addBulk']>[0][number] => ({
-      name: id,
-      data: {},
-      opts: { group: { id } } as JobsOptions,
-    });
-    const start = async (id: string, count: number): Promise<void> => {
-      await queue.addBulk(Array.from({ length: count }, () => jobOf(id)));
-      await takeSome(worker, count);
-    };
-    // The newest last; the limits of `free` are its own, and forbid nothing.
-    for (const [id, count] of [
-      ['old', 20],
-      ['free', 250],
-      ['late', 5],
-    ] as const)
-      await start(id, count);
-    await queue.addBulk(Array.from({ length: 600 }, (_, n) => jobOf(`g${n}`)));
-    await lab.redis.hset(`${lab.prefix}::fair:limits`, '*', encodeLimits({ maxRunning: 1000 }));
-
-    const backend = lab.backend(queue);
-    const client = await backend.client;
-    const settle = (cursor: string): Promise<string> => {
-      const args = [fair(lab, queue, 'idx'), backend.toKey(''), cursor, 10];
-      return backend.execCommand(client, 'settleGroups', args) as Promise<string>;
-    };
-    const held = (): Promise<string[]> => lab.redis.hvals(`${lab.prefix}::fair:slots`);
-    let cursor = await settle('0');
-    expect(cursor).not.toBe('0');
-    expect(await held()).toEqual(Array.from({ length: 5 }, () => 'late'));
-    while (cursor !== '0') cursor = await settle(cursor);
-    expect((await held()).sort()).toEqual([
-      ...Array.from({ length: 5 }, () => 'late'),
-      ...Array.from({ length: 20 }, () => 'old'),
-    ]);
-  }));

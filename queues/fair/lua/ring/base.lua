@@ -27,7 +27,8 @@
     q::<group> ZSET  job id -> place: prioritized jobs by BullMQ's own score, plain ones around ORIGIN.
                      (No key here has one or three parts, as ids of jobs have: no id collides with it.)
     In BullMQ's `meta`, as every claim reads it anyway: the field fair:due, the earliest time in `park` in ms; fair:delayed and
-    fair:stalled, set while there may be delayed jobs, and members in the set `stalled`.
+    fair:stalled, set while there may be delayed jobs, and members in the set `stalled`; fair:unsettled, while limits of `*`
+    are new to some groups in `idx` (see set-limits.lua): which change that was.
   Shard-wide, all under <prefix>::fair:
     limits     HASH  group -> its weight, or a JSON object (see limits.lua); `*` for groups without one of their own
     queues     HASH  the queues in which anything ever waited or was delayed
@@ -72,6 +73,9 @@ local function takeFields(key, fields)
   native('HDEL', key, unpack(fields))
   return were
 end
+
+-- Whether limits of `*` are new to some groups: what their members say of limits and weights is not true then.
+local unsettled = false
 
 -- Set once in a while, by the counts of jobs that were taken, for what is to be done once in a while.
 local remind = false

@@ -294,13 +294,12 @@ local function adoptAmong(base, jobIds, only)
   return adopted
 end
 
--- The same for all active jobs. `newest`: for those that started last, up to a hundred in a row that need none: whoever has
--- looked at all needs no more for a while.
-local function adopt(base, only, newest)
+-- The same for all active jobs.
+local function adopt(base, only)
   for from = 0, math.huge, 100 do
     local jobIds = native('LRANGE', base .. 'active', from, from + 99)
-    local adopted = adoptAmong(base, jobIds, only)
-    if #jobIds < 100 or newest and adopted == 0 then
+    adoptAmong(base, jobIds, only)
+    if #jobIds < 100 then
       return
     end
   end

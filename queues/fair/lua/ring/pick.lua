@@ -39,6 +39,25 @@ local function lowestOf(base)
   return front[at - 2], tonumber(front[at - 1])
 end
 
+-- The same while limits of `*` are new to some: those of the lowest that are not where their limits want them are brought
+-- there first, some in a call.
+local function lowestSettled(base)
+  local brought
+  for _ = 1, 8 do
+    local member, tag = lowestOf(base)
+    local weight, group = string.match(member or '', '^%d+:([^:]+):[01]:[^:]+:(.*)$')
+    local use = group and group ~= brought and limits().useOf(base, group)
+    if not use or not use.limited and tonumber(use.weight) == tonumber(weight) then
+      return member, tag
+    end
+    commit(base)
+    front = {}
+    parking().settle(base, group)
+    brought = group
+  end
+  native('ZADD', base .. 'marker', '0', '0')
+end
+
 -- A member goes to where its next job stands.
 local function move(member, tag)
   moves[member] = tag
@@ -56,7 +75,7 @@ end
 -- The next job of the lowest group, see pick.
 local function pickOne(base, read, gated)
   for _ = 1, gated and 32 or 8 do
-    local member, tag = lowestOf(base)
+    local member, tag = (unsettled and lowestSettled or lowestOf)(base)
     if gated and gated.aside then
       local jobId, more, slot = gates().pickAside(gated, tag, read)
       if jobId then

@@ -10,7 +10,8 @@ function wait.RPUSH(base, _, ...)
 end
 -- The one place where a job is chosen: by fair shares, prioritized or not.
 function wait.RPOPLPUSH(base, _, activeKey)
-  local meta = native('HMGET', base .. 'meta', 'fair:due', 'fair:gates', 'fair:aside')
+  local meta = native('HMGET', base .. 'meta', 'fair:due', 'fair:gates', 'fair:aside', 'fair:unsettled')
+  unsettled = meta[4]
   if meta[1] and times().isDue(meta[1]) then
     parking().unpark(base, 4)
   end

@@ -513,4 +513,10 @@ export const mutants: readonly Mutant[] = [
     to: 'break;',
     tests: 'test/workers/keys',
   },
+  {
+    file: 'workers/runtime/source.ts',
+    from: 'skipAttempt: true',
+    to: 'skipAttempt: false',
+    tests: 'test/workers/pause-key',
+  },
 ];

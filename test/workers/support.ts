@@ -136,9 +136,9 @@ export interface WorkerProcess {
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-/** A real worker process. */
-export function forkWorker(env: Record<string, string>): WorkerProcess {
-  const child = spawn(process.execPath, nodeArguments('workers/main.ts'), {
+/** A real worker process; another `entry` has handlers of its own. */
+export function forkWorker(env: Record<string, string>, entry = 'workers/main.ts'): WorkerProcess {
+  const child = spawn(process.execPath, nodeArguments(entry), {
     cwd: ROOT,
     env: { PATH: process.env.PATH ?? '', LOG_LEVEL: 'debug', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -3,7 +3,7 @@ import type { Failure } from '../../queues/jobs/failure.ts';
 import { abortCause } from './abort.ts';
 import type { Settled } from './attempt.ts';
 import { backoffDelay, backoffPolicy } from './backoff.ts';
-import { PauseTenant, TaskError } from './task-error.ts';
+import { PauseKey, PauseTenant, TaskError } from './task-error.ts';
 
 /** What becomes of a job after an attempt. */
 export type Outcome =
@@ -14,6 +14,8 @@ export type Outcome =
   | { kind: 'hand-back' }
   /** The same, and no job of its tenant starts for so long. */
   | { kind: 'pause-tenant'; forMs: number }
+  /** Delayed for so long, in which it keeps its key; no attempt spent. */
+  | { kind: 'pause-key'; forMs: number }
   /** Not ours any more: write nothing. */
   | { kind: 'abandon' };
 
@@ -54,10 +56,7 @@ export function classify(
       break;
   }
   if (settled.kind === 'returned') return completed(settled.value, resultBytes);
-  if (settled.kind === 'threw' && settled.error instanceof PauseTenant)
-    return { kind: 'pause-tenant', forMs: boundedPause(settled.error.forMs) };
-  if (settled.kind === 'threw')
-    return retryOrFail(failureOf(settled.error), count, retryAfterOf(settled.error));
+  if (settled.kind === 'threw') return pauseOf(settled.error) ?? failed(settled.error, count);
   return { kind: 'hand-back' };
 }
 
@@ -77,6 +76,17 @@ export function failureOf(error: unknown): Failure {
   const message = error instanceof Error ? error.message || error.name : String(error);
   const retryable = !(error instanceof Error && error.name === 'UnrecoverableError');
   return { code: 'task_failed', message: bounded(message), retryable };
+}
+
+function failed(error: unknown, count: AttemptCount): Outcome {
+  return retryOrFail(failureOf(error), count, retryAfterOf(error));
+}
+
+/** The pause that a handler asks for; null when its error is none. */
+function pauseOf(error: unknown): Outcome | null {
+  if (error instanceof PauseTenant) return { kind: 'pause-tenant', forMs: boundedPause(error.forMs) };
+  if (error instanceof PauseKey) return { kind: 'pause-key', forMs: boundedPause(error.forMs) };
+  return null;
 }
 
 function boundedPause(ms: number): number {

@@ -91,6 +91,8 @@ async function write(request: RecordRequest): Promise<Claimed | null> {
       await source.pauseTenant(job, outcome.forMs);
       await source.handBack(job, token);
       return null;
+    case 'pause-key':
+      return source.pauseKey(job, token, outcome.forMs, request.fetchNext());
     case 'abandon':
       return null;
   }

@@ -79,6 +79,8 @@ export class RunObserver {
           { ...line, forMs: outcome.forMs },
           'tenant paused by its job, job handed back',
         );
+      case 'pause-key':
+        return this.#logger.info({ ...line, forMs: outcome.forMs }, 'key paused by its job, job delayed');
       case 'abandon':
         return this.#logger.warn(line, 'job is not ours any more; nothing was recorded');
     }

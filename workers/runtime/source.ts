@@ -131,6 +131,19 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
     await this.backend.extendGroupPause((job.opts as FairJobsOptions).group?.id ?? '', forMs);
   }
 
+  /** Delays the job for `forMs`, in which it keeps its key and so holds up those behind it. No attempt is spent. */
+  async pauseKey(job: Job, token: string, forMs: number, fetchNext: boolean): Promise<Claimed | null> {
+    if (forMs <= 0) {
+      await this.handBack(job, token);
+      return null;
+    }
+    const next = await this.backend.moveToDelayed(jobId(job), Date.now(), forMs, token, {
+      skipAttempt: true,
+      fetchNext,
+    });
+    return this.#fetched(next, token, fetchNext);
+  }
+
   /** No BZPOPMIN per source: one connection per process listens for all of them. */
   protected override createBackend(): void {
     this.backend = this.backendFactory(this.name, this.opts, { withBlockingConnection: false });

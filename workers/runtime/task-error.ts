@@ -33,3 +33,18 @@ export class PauseTenant extends Error {
     this.forMs = forMs;
   }
 }
+
+/**
+ * What a handler throws when the world tells its key alone to slow down: the job is delayed for `forMs` without losing an
+ * attempt. It keeps its key meanwhile, so none of those behind it starts; with a `keyLimit` that is its own place, and the
+ * others go on. A job without a key waits alone. What ends or promotes the job ends the pause.
+ */
+export class PauseKey extends Error {
+  readonly forMs: number;
+
+  constructor(forMs: number) {
+    super(`the key is paused for ${forMs} ms`);
+    this.name = 'PauseKey';
+    this.forMs = forMs;
+  }
+}

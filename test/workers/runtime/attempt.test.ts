@@ -5,7 +5,7 @@ import { runAttempt } from '../../../workers/runtime/attempt.ts';
 import type { Settled } from '../../../workers/runtime/attempt.ts';
 import { classify } from '../../../workers/runtime/outcome.ts';
 import type { AttemptCount, Outcome } from '../../../workers/runtime/outcome.ts';
-import { TaskError } from '../../../workers/runtime/task-error.ts';
+import { PauseKey, PauseTenant, TaskError } from '../../../workers/runtime/task-error.ts';
 import { latch } from '../support.ts';
 
 const once = { made: 0, max: 1, backoff: undefined };
@@ -99,6 +99,20 @@ describe('classify', () => {
     expect(decided(threw(later), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 5000 });
     const never = new TaskError('busy', 'never', { retryable: true, retryAfterMs: 1e12 });
     expect(decided(threw(never), live, thrice)).toMatchObject({ kind: 'retry', delayMs: 3_600_000 });
+  });
+
+  test.each([
+    ['pause-tenant', (ms: number) => new PauseTenant(ms)],
+    ['pause-key', (ms: number) => new PauseKey(ms)],
+  ])('%s: no failure, also of the last attempt, and for an hour at most', (kind, pause) => {
+    const asked = (ms: number): Outcome => decided(threw(pause(ms)), live, once);
+    expect(asked(1500)).toEqual({ kind, forMs: 1500 });
+    expect(asked(0.5)).toEqual({ kind, forMs: 1 });
+    for (const none of [-1, NaN]) expect(asked(none)).toEqual({ kind, forMs: 0 });
+    for (const long of [1e12, Infinity]) expect(asked(long)).toEqual({ kind, forMs: 3_600_000 });
+    expect(decided(threw(pause(1500)), aborted('cancelled'), thrice)).toMatchObject({ kind: 'fail' });
+    expect(decided(threw(pause(1500)), aborted('timeout'), thrice)).toMatchObject({ kind: 'retry' });
+    expect(decided(threw(pause(1500)), aborted('lock_lost'), thrice)).toEqual({ kind: 'abandon' });
   });
 
   test('a message is bounded', () => {

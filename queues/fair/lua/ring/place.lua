@@ -12,7 +12,7 @@ local function supersede(base, jobId, now)
 end
 
 -- A new job removes those of its key that have not started, if it is to replace them; if it is to supersede them, also
--- those that are between two attempts, and it asks the active ones to stop. What was removed is in `superseded` until a
+-- those that are delayed after a start, and it asks the active ones to stop. What was removed is in `superseded` until a
 -- sweep records it as failed; it can not start any more. Jobs of a scheduler are spared: each one's start makes the next.
 local function makeWay(base, group, spec)
   local name, time = keys().nameOf(group, spec.key), native('TIME')

@@ -27,7 +27,7 @@ local function addDelayed(key, score, jobId)
   return added
 end
 
--- A job that is delayed between two attempts holds its key. What has lost its hash is counted out of the wrong group, so
+-- A job that is delayed after a start holds its key. What has lost its hash is counted out of the wrong group, so
 -- no count outlives the last delayed job.
 local function removeDelayed(key, ...)
   local base, ids, gone, left = delayedOf(key), { ... }, {}, {}

@@ -206,10 +206,29 @@ export const mutants: readonly Mutant[] = [
   },
   {
     file: 'queues/fair/lua/fail-cancelled.lua',
-    from: 'if not due or not isOver and',
+    from: 'if not due or not job[2] or not isOver and',
     to: 'if true or',
     tests: 'test/workers/keys',
   },
+  {
+    file: 'queues/fair/lua/fail-cancelled.lua',
+    from: 'or not job[2] or',
+    to: 'or',
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/due-cancels.lua',
+    from: "'cxl') == 0",
+    to: "'name') == 0",
+    tests: found,
+  },
+  {
+    file: 'queues/fair/lua/complete.lua',
+    from: 'if job[CXL] then',
+    to: 'if job[CXL] and job[FK] then',
+    tests: found,
+  },
+  { file: 'queues/fair/lua/complete.lua', from: 'job[FK] or job[CXL] or', to: 'job[FK] or', tests: found },
   {
     file: `${ring}/keys.lua`,
     from: "if native('SCARD', base .. 'fair:kh::' .. name) >= limitOf(spec) then",

@@ -21,7 +21,7 @@ end
 local asked = native('ZRANGE', KEYS[2], '0', ARGV[2] - 1, 'WITHSCORES')
 for i = 1, #asked, 2 do
   local jobId = asked[i]
-  if native('HEXISTS', ARGV[1] .. jobId, 'name') == 0 then
+  if native('HEXISTS', ARGV[1] .. jobId, 'cxl') == 0 then
     native('ZREM', KEYS[2], jobId)
   elseif tonumber(asked[i + 1]) <= now or native('EXISTS', ARGV[1] .. jobId .. ':lock') == 0 then
     overdue[#overdue + 1] = jobId

@@ -230,6 +230,12 @@ export const mutants: readonly Mutant[] = [
   },
   { file: 'queues/fair/lua/complete.lua', from: 'job[FK] or job[CXL] or', to: 'job[FK] or', tests: found },
   {
+    file: 'queues/fair/lua/virtual/delayed.lua',
+    from: "native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1') == 1",
+    to: "native('HINCRBY', base .. 'fair:d', '', '1') == 1",
+    tests: 'test/queues/fair/elsewhere',
+  },
+  {
     file: `${ring}/keys.lua`,
     from: "if native('SCARD', base .. 'fair:kh::' .. name) >= limitOf(spec) then",
     to: "if native('SCARD', base .. 'fair:kh::' .. name) > limitOf(spec) then",

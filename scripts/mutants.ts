@@ -184,7 +184,7 @@ export const mutants: readonly Mutant[] = [
   // Keys
   {
     file: `${ring}/keys.lua`,
-    from: "if not isBusy(base, group, spec) and native('EXISTS', kw) == 0 then",
+    from: 'if not isBusy(base, group, spec) and not isBehind(base, jobId, name) then',
     to: 'if not isBusy(base, group, spec) then',
     tests: found,
   },
@@ -234,6 +234,71 @@ export const mutants: readonly Mutant[] = [
     from: "native('HINCRBY', base .. 'fair:d', groupOf(base, jobId), '1') == 1",
     to: "native('HINCRBY', base .. 'fair:d', '', '1') == 1",
     tests: 'test/queues/fair/elsewhere',
+  },
+  // Jobs that are superseded by the hundred
+  {
+    file: `${ring}/place.lua`,
+    from: 'SUPERSEDED_AT_ONCE = 50',
+    to: 'SUPERSEDED_AT_ONCE = 51',
+    tests: keyTests,
+  },
+  { file: `${ring}/place.lua`, from: "    native('ZADD', ks, last, name)\n", to: '', tests: keyTests },
+  {
+    file: `${ring}/place.lua`,
+    from: "native('ZREVRANGEBYSCORE', kw, bound, '-inf'",
+    to: "native('ZRANGEBYSCORE', kw, '-inf', bound",
+    tests: keyTests,
+  },
+  {
+    file: `${ring}/place.lua`,
+    from: "if last and native('ZCOUNT', kw, '-inf', '(' .. last) > 0 then",
+    to: 'if last then',
+    tests: keyTests,
+  },
+  { file: `${ring}/place.lua`, from: "    native('ZREM', ks, name)\n", to: '', tests: keyTests },
+  {
+    file: `${ring}/place.lua`,
+    from: "native('HEXISTS', base .. jobId, 'rjk') == 0 and",
+    to: '',
+    tests: keyTests,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "native('ZRANGEBYSCORE', kw, first,",
+    to: "native('ZRANGEBYSCORE', kw, '-inf',",
+    tests: keyTests,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "native('ZCOUNT', kw, firstArrival(base, name), '+inf') > 0",
+    to: 'true',
+    tests: keyTests,
+  },
+  { file: `${ring}/keys.lua`, from: 'and (rejoins[base .. jobId] or', to: 'and (false or', tests: keyTests },
+  {
+    file: `${ring}/keys.lua`,
+    from: "native('ZCOUNT', kw, firstArrival(base, name), '(' .. arrival)",
+    to: "native('ZRANK', kw, jobId)",
+    tests: keyTests,
+  },
+  {
+    file: `${ring}/keys.lua`,
+    from: "    native('ZREM', base .. 'fair:ks', name)\n",
+    to: '',
+    tests: keyTests,
+  },
+  { file: 'queues/fair/lua/amend.lua', from: ' or isSuperseded(base, jobId)', to: '', tests: keyTests },
+  {
+    file: 'queues/fair/lua/deduplicate.lua',
+    from: ' and not isSuperseded(base, holder)',
+    to: '',
+    tests: 'test/queues/jobs/dedupe.test',
+  },
+  {
+    file: 'queues/fair/control-backend.ts',
+    from: 'if (left === 0 || unstarted.length >= most ||',
+    to: 'if (unstarted ||',
+    tests: keyTests,
   },
   {
     file: `${ring}/keys.lua`,

@@ -1,12 +1,14 @@
 --[[
   dueCancels: which jobs of a queue newer ones of their key, or somebody, have put an end to, and nobody has recorded that yet.
 
-  KEYS[1] <base>fair:superseded   KEYS[2] <base>fair:cancels   ARGV[1] <base>   ARGV[2] at most so many of each
-  Returns { jobs that never started, jobs that were asked to stop and whose grace is over }. What has no worker any more,
+  KEYS[1] <base>fair:superseded   KEYS[2] <base>fair:cancels   KEYS[3] <base>fair:ks
+  ARGV[1] <base>   ARGV[2] at most so many of each
+  Returns { jobs that never started, jobs that were asked to stop and whose grace is over, 1 when more of the first kind are
+  still to be taken off (supersede.lua) }. What has no worker any more,
   having been handed back, needs no grace. Jobs that are gone are forgotten, also when another one has their id by now: it
   has no mark.
 
-  Cost: 3 calls, and one for each job found; one more for each of those asked to stop.
+  Cost: 4 calls, and one for each job found; one more for each of those asked to stop.
 ]]
 local time = native('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -27,4 +29,4 @@ for i = 1, #asked, 2 do
     overdue[#overdue + 1] = jobId
   end
 end
-return { unstarted, overdue }
+return { unstarted, overdue, native('EXISTS', KEYS[3]) }

@@ -5,6 +5,9 @@ import { LeanBackend } from './lean-backend.ts';
 /** What `fail-waiting.lua`, `fail-active.lua` and `fail-cancelled.lua` answer for a job that is not in the state they ask for. */
 const NOT_TO_FAIL = -100;
 
+/** Scripts in a row that take superseded jobs off, 50 each: there may be jobs among them that are spared. */
+const TAKEN_OFF_STEPS = 10;
+
 /** What of a waiting or delayed job is to become different; the rest stays. */
 export interface JobChanges {
   /** BullMQ's options, as JSON; `priority` is among them. */
@@ -71,10 +74,14 @@ export class ControlBackend extends LeanBackend {
    */
   async getDueCancels(most = 100): Promise<{ unstarted: string[]; overdue: string[] }> {
     const client = await this.queue.client;
-    const base = this.toKey('');
-    const keys = [this.toKey('fair:superseded'), this.toKey('fair:cancels')];
-    const found = (await this.execCommand(client, 'dueCancels', [...keys, base, most])) as string[][];
-    return { unstarted: found[0] ?? [], overdue: found[1] ?? [] };
+    const [base, behind] = [this.toKey(''), this.toKey('fair:ks')];
+    const args = [this.toKey('fair:superseded'), this.toKey('fair:cancels'), behind, base, most];
+    for (let step = 0; ; step += 1) {
+      const reply: unknown = await this.execCommand(client, 'dueCancels', args);
+      const [unstarted, overdue, left] = reply as [string[], string[], number];
+      if (left === 0 || unstarted.length >= most || step === TAKEN_OFF_STEPS) return { unstarted, overdue };
+      await this.execCommand(client, 'supersede', [behind, base]);
+    }
   }
 
   /**

@@ -25,9 +25,9 @@ type Fail = (backend: FairQueueBackend, job: Job) => Promise<boolean>;
 
 export interface Endings {
   /**
-   * Records the jobs of a queue that newer ones of their key, or somebody, have put an end to. Idempotent, and safe
-   * beside others.
-   * @returns how many were recorded
+   * Records the jobs of a queue that newer ones of their key, or somebody, have put an end to, 100 of each. Idempotent,
+   * and safe beside others.
+   * @returns how many were recorded; 0 when there is no more to do
    */
   sweep(shard: number, queue: string): Promise<number>;
   /**

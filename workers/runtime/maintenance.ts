@@ -34,6 +34,8 @@ const SWEEP_MS = 10_000;
 const SWEEP_JOBS = 500;
 /** Sweeps in a row, so that removal keeps up with bursts and still leaves Redis to others. */
 const MAX_ROUNDS = 10;
+/** The same for jobs that are to stop, 100 of a queue at a time: meanwhile no other queue is found to have some. */
+const CANCEL_ROUNDS = 100;
 
 /**
  * What every worker does beside running jobs: bring back jobs of lost workers, end those that are to stop
@@ -105,15 +107,29 @@ export class Maintenance {
     }
   }
 
-  /** One after the other: there is hardly ever anything to do, and each costs Redis a call. */
+  /**
+   * One after the other: there is hardly ever anything to do, and each costs Redis a call. Where there was something, there
+   * may be more, as when thousands of jobs were superseded by one.
+   */
   async #endCancelled(sources: readonly ShardSource[]): Promise<void> {
-    for (const { shard, name } of sources) {
-      if (this.#stopped) break;
-      await this.#options.endings.sweep(shard, name).catch((error: unknown) => {
-        this.#complain(error, { queue: name, shard }, 'cancelled jobs could not be ended');
-      });
+    let busy = sources;
+    for (let round = 0; round < CANCEL_ROUNDS && busy.length > 0; round += 1) {
+      const found: ShardSource[] = [];
+      for (const source of busy) if (await this.#endCancelledOf(source)) found.push(source);
+      busy = found;
     }
     this.#cancelling = null;
+  }
+
+  /** @returns whether any was ended */
+  async #endCancelledOf({ shard, name }: ShardSource): Promise<boolean> {
+    if (this.#stopped) return false;
+    try {
+      return (await this.#options.endings.sweep(shard, name)) > 0;
+    } catch (error) {
+      this.#complain(error, { queue: name, shard }, 'cancelled jobs could not be ended');
+      return false;
+    }
   }
 
   async #expire(): Promise<void> {

@@ -6,7 +6,7 @@
 
   KEYS[1] <base>   ARGV[1] job id   ARGV[2] its options, JSON   ARGV[3] its priority, as BullMQ counts it
   ARGV[4] its data, or '' as it is   ARGV[5] when it may run, ms epoch, or '' as it is
-  Returns 1, or 0 when the job neither waits nor is delayed; nothing has changed then.
+  Returns 1, or 0 when the job neither waits nor is delayed, or is superseded; nothing has changed then.
   Cost: a few calls, and what it costs to take a job away and to put it back.
 ]]
 local base, jobId, priority, due = KEYS[1], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -15,7 +15,8 @@ local job, time = native('HMGET', jobKey, 'name', 'priority', 'ats', 'timestamp'
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local isDelayed = native('ZSCORE', delayed, jobId)
 local isPlainOne = not isDelayed and redis.call('LPOS', base .. 'wait', jobId)
-if not job[1] or not (isDelayed or isPlainOne or redis.call('ZSCORE', base .. 'prioritized', jobId)) then
+local isThere = isDelayed or isPlainOne or redis.call('ZSCORE', base .. 'prioritized', jobId)
+if not job[1] or not isThere or isSuperseded(base, jobId) then
   return 0
 end
 

@@ -85,15 +85,12 @@ end
 -- Gives back the key of a job, as keys().releaseKey does, which costs more to build than this.
 local function releaseKey(job, jobId, someWait)
   native('SREM', base .. 'fair:kh::' .. job[FK], jobId)
-  if job[CXL] then
-    native('ZREM', base .. 'fair:cancels', jobId)
-  end
   if someWait and native('EXISTS', base .. 'fair:kw::' .. job[FK]) == 1 then
     keys().admitNext(base, job[FK])
   end
 end
 
--- Gives back what the jobs that end have held of limits. Which jobs did is taken from the books for all at once; who may run
+-- Gives back what the jobs that end have held of limits; they are not to be stopped any more. Which jobs did is taken from the books for all at once; who may run
 -- by that enters the ring in the order of the jobs, as if they had ended one by one.
 local function release(jobs)
   local withSlot, ofSlot = idsWith(SLOT, jobs)
@@ -109,6 +106,9 @@ local function release(jobs)
     end
     if job[GATE] then
       gates().release(base, ARGV[i], job[GATE])
+    end
+    if job[CXL] then
+      native('ZREM', base .. 'fair:cancels', ARGV[i])
     end
     if ofKey[i] and hadKey[ofKey[i]] then
       releaseKey(job, ARGV[i], someWait)
@@ -127,7 +127,7 @@ local function record(jobs)
     if ARGV[i + 3] == '0' then
       gone[#gone + 1], gone[#gone + 2] = key, key .. ':logs'
     else
-      if job[SLOT] or job[FK] or job[GATE] then
+      if job[SLOT] or job[FK] or job[CXL] or job[GATE] then
         native('HDEL', key, 'slot', 'fk', 'cxl', 'gate')
       end
       native('HSET', key, 'returnvalue', returnValue, 'finishedOn', timestamp,

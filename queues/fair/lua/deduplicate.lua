@@ -16,7 +16,7 @@
   Returns '' when the job is to be added, or all of the transaction is left out. Else it is marked, with the id of the job
   that stands for it or with why there is none, which is also returned: `!full`, `!task` (the job that stands is of another
   task), `!mode` (it collects nothing), `!large` (it would hold more than it may).
-  Cost: 4 to 6 calls; a job that waited and is put off costs what its removal does.
+  Cost: 4 to 7 calls; a job that waited and is put off costs what its removal does.
 ]]
 local base, marks, windowKey = KEYS[1], KEYS[2], KEYS[3]
 local id, dedupeId, mode, name, data, delayMs, windowMs, mostBytes, hasRoom = unpack(ARGV)
@@ -33,7 +33,7 @@ local holder = native('GET', deKey)
 
 local function findStanding()
   local job = holder and native('HMGET', base .. holder, 'name', 'processedOn', 'finishedOn', 'sup')
-  local isOpen = job and job[1] and not job[3] and not job[4]
+  local isOpen = job and job[1] and not job[3] and not job[4] and not isSuperseded(base, holder)
   if mode == 'first' then
     if isOpen then
       return holder, job[1]

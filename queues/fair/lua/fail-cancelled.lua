@@ -12,12 +12,12 @@ local NOT_CANCELLED = -100
 local base, jobId, time = ARGV[7], ARGV[1], native('TIME')
 local due = tonumber(native('ZSCORE', base .. 'fair:cancels', jobId) or nil)
 local isOver = due and due <= time[1] * 1000 + time[2] / 1000
-if not due or not isOver and native('EXISTS', base .. jobId .. ':lock') == 1 then
+local job = native('HMGET', base .. jobId, 'opts', 'cxl')
+if not due or not job[2] or not isOver and native('EXISTS', base .. jobId .. ':lock') == 1 then
   return NOT_CANCELLED
 end
 native('ZREM', base .. 'fair:cancels', jobId)
-local job = native('HMGET', base .. jobId, 'opts', 'cxl')
-if job[2] and job[2] ~= '' then
+if job[2] ~= '' then
   ARGV[4] = job[2]
 end
 if not native('LPOS', KEYS[2], jobId) then

@@ -4,7 +4,7 @@
 
   Cost: one call, and one to three for each such group and key.
 ]]
-local KINDS = { 'ring', 'park', 'idx', 'fin', 'n', 'd', 'kj', 'kb', 'bk', 'superseded', 'cancels', 'aj', 'at',
+local KINDS = { 'ring', 'park', 'idx', 'fin', 'n', 'd', 'kj', 'kb', 'bk', 'ks', 'superseded', 'cancels', 'aj', 'at',
   'ag' }
 local served = redis.call
 

@@ -319,8 +319,9 @@ test('delayed jobs are invisible per tenant', async () => {
     await queue.add('later', {}, inGroup('g', { delay: HOUR_MS }));
     const [job] = await queue.getDelayed();
     expect(job?.opts).toMatchObject({ group: { id: 'g' } });
-    expect((await lab.backend(queue).countGroup('g')).waiting).toBe(0);
+    expect(await lab.backend(queue).countGroup('g')).toMatchObject({ waiting: 0, delayed: 1 });
     await job?.promote();
+    expect(await lab.backend(queue).countGroup('g')).toMatchObject({ waiting: 1, delayed: 0 });
     expect(await lab.backend(queue).getWaitingInGroup('g')).toEqual([job?.id]);
   });
 });

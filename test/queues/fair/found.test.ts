@@ -1,10 +1,10 @@
 /** What random programs found, each as a test; see scheduler.property.test.ts. */
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { Job, JobsOptions, Worker } from 'bullmq';
 import type { FairJobsOptions, GroupOptions } from '../../../queues/fair/index.ts';
 import { eventually } from '../../support/eventually.ts';
 import { inLab } from './bullmq-lab.ts';
-import { HOUR_MS } from './job-moves.ts';
+import { handBack, HOUR_MS } from './job-moves.ts';
 import { brokenInvariants, fairState } from './keyspace.ts';
 
 const take = (worker: Worker): Promise<Job | undefined> => worker.getNextJob('t', { block: false });
@@ -299,5 +299,55 @@ test('every start of a job is counted', async () => {
       expect([job?.attemptsStarted, stored?.attemptsStarted]).toEqual([starts, starts]);
       await job?.moveToFailed(new Error('again'), 't', false);
     }
+  });
+});
+
+describe('a job that was asked to stop', () => {
+  test.each([
+    ['plain', {}],
+    ['with a key', { group: { id: 'g', key: 'k' } }],
+  ])('and ends by itself leaves nothing to a later one with its id: %s', async (_, opts) => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      const backend = lab.backend(queue);
+      await queue.add('first', {}, { ...opts, jobId: 'x', removeOnComplete: true });
+      const job = await take(worker);
+      expect(await backend.askToStop('x', 0, 'stop')).toBe(true);
+      await job?.moveToCompleted(1, 't', false);
+      expect(await lab.redis.exists(backend.toKey('fair:cancels'))).toBe(0);
+      await queue.add('second', {}, { ...opts, jobId: 'x' });
+      expect(await backend.getDueCancels()).toEqual({ unstarted: [], overdue: [] });
+      expect(await queue.getJobState('x')).toBe('waiting');
+    });
+  });
+
+  test('and ends by itself, being kept, is not marked any more', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      await queue.add('kept', {}, { jobId: 'x' });
+      const job = await take(worker);
+      await lab.backend(queue).askToStop('x', HOUR_MS, 'stop');
+      await job?.moveToCompleted(1, 't', false);
+      expect(await lab.redis.hexists(queue.toKey('x'), 'cxl')).toBe(0);
+      expect(await queue.getJobState('x')).toBe('completed');
+    });
+  });
+
+  test('and was removed after it was handed back leaves nothing to a later one with its id', async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      const backend = lab.backend(queue);
+      await queue.add('first', {}, { jobId: 'x' });
+      const job = await take(worker);
+      if (!job) throw new Error('the job was not picked');
+      await backend.askToStop('x', 0, 'stop');
+      await handBack(lab, worker, job, 't');
+      await job.remove();
+      const later = await queue.add('second', {}, { jobId: 'x' });
+      expect(await backend.failCancelled(later, 'superseded')).toBe(false);
+      expect(await queue.getJobState('x')).toBe('waiting');
+      expect(await backend.getDueCancels()).toEqual({ unstarted: [], overdue: [] });
+      expect(await lab.redis.exists(backend.toKey('fair:cancels'))).toBe(0);
+    });
   });
 });

@@ -95,6 +95,154 @@ describe('superseding', () => {
       expect((await take(worker))?.name).toBe('new');
     });
   });
+
+  describe('more than one script takes off', () => {
+    /** A job `running` that holds the key, and some that wait for it. */
+    const crowd = async (
+      lab: Lab,
+      count = 120,
+    ): Promise<{ queue: Queue; worker: Worker; running: Job | undefined }> => {
+      const [queue, worker] = [lab.queue(), lab.hand()];
+      await queue.add('running', {}, keyed());
+      const running = await take(worker);
+      await queue.addBulk(Array.from({ length: count }, () => ({ name: 'old', data: {}, opts: keyed() })));
+      return { queue, worker, running };
+    };
+    const replace = (queue: Queue, name = 'new'): Promise<Job> =>
+      queue.add(name, {}, keyed({ keyStrategy: 'replace-waiting' }));
+    const blocked = async (lab: Lab, queue: Queue): Promise<number> =>
+      (await lab.backend(queue).countGroup('g')).blocked;
+    const areBehind = async (lab: Lab, queue: Queue): Promise<boolean> =>
+      (await lab.redis.exists(lab.backend(queue).toKey('fair:ks'))) === 1;
+
+    test.each(['replace-waiting', 'cancel-running'] as const)(
+      'none of them starts: %s',
+      async (keyStrategy) => {
+        await inLab('fair', async (lab) => {
+          const { queue, worker, running } = await crowd(lab);
+          await queue.add('new', {}, keyed({ keyStrategy }));
+          expect(await blocked(lab, queue)).toBe(71);
+          await finish(running);
+          const next = await take(worker);
+          expect(next?.name).toBe('new');
+          expect(await take(worker)).toBeUndefined();
+          await finish(next);
+          expect(await take(worker)).toBeUndefined();
+          // A key that only such jobs wait for is free.
+          await queue.add('later', {}, keyed());
+          expect((await take(worker))?.name).toBe('later');
+          expect(await blocked(lab, queue)).toBe(70);
+        });
+      },
+    );
+
+    test('they are taken off bit by bit, and all are recorded', async () => {
+      await inLab('fair', async (lab) => {
+        const { queue } = await crowd(lab);
+        const { id } = await replace(queue);
+        const counted = [];
+        for (let ended = await endSuperseded(lab, queue); ended.length > 0;) {
+          counted.push(ended.length);
+          ended = await endSuperseded(lab, queue);
+        }
+        expect(counted).toEqual([100, 20]);
+        expect(await queue.getJobCounts('wait', 'failed')).toEqual({ wait: 1, failed: 120 });
+        expect((await queue.getWaiting()).map((job) => job.id)).toEqual([id]);
+        expect(await areBehind(lab, queue)).toBe(false);
+      });
+    });
+
+    test('when there are just as many, nothing is left to do', async () => {
+      await inLab('fair', async (lab) => {
+        const { queue } = await crowd(lab, 50);
+        await replace(queue);
+        expect(await areBehind(lab, queue)).toBe(false);
+        expect(await blocked(lab, queue)).toBe(1);
+      });
+    });
+
+    test('each newer one takes some of the rest off', async () => {
+      await inLab('fair', async (lab) => {
+        const { queue, worker, running } = await crowd(lab);
+        await replace(queue);
+        await replace(queue, 'newer');
+        expect(await blocked(lab, queue)).toBe(22);
+        await replace(queue, 'newest');
+        expect(await blocked(lab, queue)).toBe(1);
+        expect(await areBehind(lab, queue)).toBe(false);
+        await finish(running);
+        expect((await take(worker))?.name).toBe('newest');
+      });
+    });
+
+    test('nobody is told that it waits for them', async () => {
+      await inLab('fair', async (lab) => {
+        const { queue } = await crowd(lab);
+        const [backend, { id: newest = '' }] = [lab.backend(queue), await replace(queue)];
+        expect((await backend.explainWaiting('g', newest)).blocked).toBe(0);
+        const { id: later = '' } = await queue.add('later', {}, keyed());
+        expect((await backend.explainWaiting('g', later)).blocked).toBe(1);
+      });
+    });
+
+    test('one of them that gets another priority, or is to be changed, stays one', async () => {
+      await inLab('fair', async (lab) => {
+        const { queue, worker, running } = await crowd(lab);
+        await replace(queue);
+        await finish(running);
+        await finish(await take(worker));
+        const old = (await queue.getWaiting()).find((job) => job.name === 'old');
+        await old?.changePriority({ priority: 1 });
+        expect(await take(worker)).toBeUndefined();
+        const changes = { options: JSON.stringify(keyed()), priority: 0, data: null, runAt: null };
+        expect(await lab.backend(queue).amend(old?.id ?? '', changes)).toBe(false);
+        const ended = [await endSuperseded(lab, queue), await endSuperseded(lab, queue)].flat();
+        expect(ended).toHaveLength(120);
+        expect(ended).toContain(old?.id);
+        expect(await lab.keys()).not.toContain(lab.backend(queue).toKey('fair:n'));
+      });
+    });
+
+    test('jobs of a scheduler among them are spared, and keep their turn once they were come to', async () => {
+      await inLab('fair', async (lab) => {
+        const [queue, worker] = [lab.queue(), lab.hand()];
+        await queue.add('running', {}, keyed());
+        const running = await take(worker);
+        for (let i = 0; i < 60; i += 1)
+          await queue.upsertJobScheduler(`s${i}`, { every: HOUR_MS }, { name: 'tick', opts: keyed() });
+        await queue.promoteJobs();
+        await queue.addBulk(Array.from({ length: 60 }, () => ({ name: 'old', data: {}, opts: keyed() })));
+        await replace(queue);
+        expect(await endSuperseded(lab, queue)).toHaveLength(60);
+        expect(await endSuperseded(lab, queue)).toEqual([]);
+        expect(await areBehind(lab, queue)).toBe(false);
+        expect(await blocked(lab, queue)).toBe(61);
+        await finish(running);
+        expect((await take(worker))?.name).toBe('tick');
+      });
+    });
+
+    test.each([
+      ['drained', (queue: Queue) => queue.drain()],
+      ['cleaned', (queue: Queue) => queue.clean(0, 1000, 'wait')],
+      [
+        'removed',
+        async (queue: Queue) => {
+          for (const job of await queue.getWaiting()) await job.remove();
+        },
+      ],
+      ['obliterated', (queue: Queue) => queue.obliterate({ force: true })],
+    ])('nothing says so any more when they are %s', async (_, remove: (queue: Queue) => Promise<unknown>) => {
+      await inLab('fair', async (lab) => {
+        const { queue } = await crowd(lab);
+        await replace(queue);
+        expect(await areBehind(lab, queue)).toBe(true);
+        await remove(queue);
+        expect(await areBehind(lab, queue)).toBe(false);
+        expect(await queue.getWaitingCount()).toBe(0);
+      });
+    });
+  });
 });
 
 describe('a key comes back', () => {

@@ -71,6 +71,16 @@ describe('first', () => {
     expect(await keysOf(engine.topology.redis, `{${engine.keyPrefix}:*:de:*`)).toHaveLength(1);
   });
 
+  test('does not stand when it is superseded with so many that it is not recorded yet', async () => {
+    const keyed = { task: 'work', key: 'k' } as const;
+    await engine.jobs.enqueue('acme', keyed, context);
+    const { job } = await add('first', 1, { key: 'k' });
+    await Promise.all(Array.from({ length: 160 }, () => engine.jobs.enqueue('acme', keyed, context)));
+    await engine.jobs.enqueue('acme', { ...keyed, keyStrategy: 'replace-waiting' }, context);
+    expect((await engine.jobs.get('acme', job.id)).state).toBe('waiting');
+    expect((await add('first', 2)).isNew).toBe(true);
+  });
+
   test('with ttlMs stands so long after it was added, also when it has ended', async () => {
     engine.work('acme', (job) => job.data.payload);
     const { job } = await add('first', 1, { ttlMs: LONG_MS });

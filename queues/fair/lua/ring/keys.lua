@@ -13,6 +13,8 @@
     kw::<name>   ZSET  blocked job -> arrival
     kb           HASH  group -> its blocked jobs
     bk           ZSET  name with blocked jobs -> arrival of the first of them
+    ks           ZSET  name -> an arrival: what is blocked and came before it is superseded, and still to be taken off (place.lua);
+                       it counts as waiting until then, but neither starts nor keeps others from it
     superseded   ZSET  job that a newer one of its key replaced before it started -> when (ms); failed by the next sweep
     cancels      ZSET  active job that a newer one supersedes, or that somebody cancels (cancel.lua) -> when its grace is over
                        (ms); <prefix>cancel tells workers
@@ -50,6 +52,25 @@ local function hold(base, jobId, name)
   end
 end
 
+-- From which arrival on the blocked jobs of a key are not superseded.
+local function firstArrival(base, name)
+  return native('ZSCORE', base .. 'fair:ks', name) or '-inf'
+end
+
+-- How many blocked jobs are before one in its key; nil when it is none of them.
+local function countBefore(base, name, jobId)
+  local kw = base .. 'fair:kw::' .. name
+  local arrival = native('ZSCORE', kw, jobId)
+  return arrival and native('ZCOUNT', kw, firstArrival(base, name), '(' .. arrival)
+end
+
+local function isSuperseded(base, jobId)
+  local place, name = entryOf(base, jobId)
+  local bound = place and place ~= 'h' and native('ZSCORE', base .. 'fair:ks', name)
+  local arrival = bound and native('ZSCORE', base .. 'fair:kw::' .. name, jobId)
+  return arrival and tonumber(arrival) < tonumber(bound) or false
+end
+
 -- Takes a job off the blocked ones of its key.
 local function unblock(base, jobId, name)
   local kw = base .. 'fair:kw::' .. name
@@ -60,14 +81,15 @@ local function unblock(base, jobId, name)
   end
   if native('EXISTS', kw) == 0 then
     native('ZREM', base .. 'fair:bk', name)
+    native('ZREM', base .. 'fair:ks', name)
   end
 end
 
 -- Lets blocked jobs of a key run as far as its limit goes. The limit is that of the job whose turn it is.
 local function admitNext(base, name)
-  local group, kw = groupOfName(name), base .. 'fair:kw::' .. name
+  local group, kw, first = groupOfName(name), base .. 'fair:kw::' .. name, firstArrival(base, name)
   for _ = 1, 100 do
-    local jobId = native('ZRANGE', kw, '0', '0')[1]
+    local jobId = native('ZRANGEBYSCORE', kw, first, '+inf', 'LIMIT', '0', '1')[1]
     if not jobId then
       return
     end
@@ -114,17 +136,24 @@ local function isBusy(base, group, spec)
   return native('SCARD', base .. 'fair:kh::' .. nameOf(group, spec.key)) >= limitOf(spec)
 end
 
+-- Whether a job that comes to wait has others of its key before it. One that is superseded stays so at another place.
+local function isBehind(base, jobId, name)
+  local kw = base .. 'fair:kw::' .. name
+  return native('EXISTS', kw) == 1
+    and (rejoins[base .. jobId] or native('ZCOUNT', kw, firstArrival(base, name), '+inf') > 0)
+end
+
 -- A job comes to wait: whether it may go into its group's queue. Its kind has been counted.
 local function admit(base, group, jobId, place, spec)
   local name = nameOf(group, spec.key)
   if entryOf(base, jobId) == 'h' then
     return true
   end
-  local kw = base .. 'fair:kw::' .. name
-  if not isBusy(base, group, spec) and native('EXISTS', kw) == 0 then
+  if not isBusy(base, group, spec) and not isBehind(base, jobId, name) then
     hold(base, jobId, name)
     return true
   end
+  local kw = base .. 'fair:kw::' .. name
   -- Alone, it needs no old place; and the numbers may have begun anew.
   local arrival = native('EXISTS', kw) == 1 and rejoins[base .. jobId] or native('HINCRBY', base .. 'fair:n', 'k', '1')
   native('ZADD', kw, arrival, jobId)
@@ -186,6 +215,7 @@ end
 
 keysMemo = {
   admit = admit, admitNext = admitNext, releaseKey = releaseKey, takeBlocked = takeBlocked, isBusy = isBusy, repairKeys = repairKeys,
-  entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isNewcomer = isNewcomer,
+  entryOf = entryOf, groupOfName = groupOfName, nameOf = nameOf, isNewcomer = isNewcomer, countBefore = countBefore,
+  isSuperseded = isSuperseded,
 }
 return keysMemo

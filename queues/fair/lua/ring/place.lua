@@ -5,32 +5,47 @@ local specs = {} -- job key -> the option `group` of a job with a key, as far as
 -- How long an active job may take to stop when a newer one of its key supersedes it.
 local GRACE_MS = 5000
 
+-- How many blocked jobs one script takes off.
+local SUPERSEDED_AT_ONCE = 50
+
+-- Redis' clock, ms.
+local function clock()
+  local time = native('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
 -- Out of everything; the mark tells it from a later job with its id.
 local function supersede(base, jobId, now)
   native('ZADD', base .. 'fair:superseded', now, jobId)
   native('HSET', base .. jobId, 'sup', '1')
 end
 
--- A new job removes those of its key that have not started, if it is to replace them; if it is to supersede them, also
--- those that are delayed after a start, and it asks the active ones to stop. What was removed is in `superseded` until a
--- sweep records it as failed; it can not start any more. Jobs of a scheduler are spared: each one's start makes the next.
-local function makeWay(base, group, spec)
-  local name, time = keys().nameOf(group, spec.key), native('TIME')
-  local now, kw, spared = time[1] * 1000 + math.floor(time[2] / 1000), base .. 'fair:kw::' .. name, 0
-  local cancels = spec.keyStrategy == 'cancel-running'
-  for _ = 1, 20 do
-    local blocked = native('ZRANGE', kw, spared, spared + 499)
-    for _, jobId in ipairs(blocked) do
-      if native('HEXISTS', base .. jobId, 'rjk') == 1 or not keys().takeBlocked(base, jobId) then
-        spared = spared + 1
-      else
-        supersede(base, jobId, now)
-      end
-    end
-    if #blocked == 0 then
-      break
+-- Takes the latest of those blocked jobs of a key off that came before `bound`. What they leave is in `ks`, where the next
+-- one goes on (supersede.lua): none of it starts meanwhile. Jobs of a scheduler are spared: each one's start makes the next.
+local function supersedeBlocked(base, name, bound, now)
+  local kw, ks = base .. 'fair:kw::' .. name, base .. 'fair:ks'
+  local blocked = native('ZREVRANGEBYSCORE', kw, bound, '-inf', 'WITHSCORES', 'LIMIT', '0', SUPERSEDED_AT_ONCE)
+  for i = 1, #blocked, 2 do
+    local jobId = blocked[i]
+    if native('HEXISTS', base .. jobId, 'rjk') == 0 and keys().takeBlocked(base, jobId) then
+      supersede(base, jobId, now)
     end
   end
+  local last = blocked[2 * SUPERSEDED_AT_ONCE]
+  if last and native('ZCOUNT', kw, '-inf', '(' .. last) > 0 then
+    native('ZADD', ks, last, name)
+  else
+    native('ZREM', ks, name)
+  end
+end
+
+-- A new job removes those of its key that have not started, if it is to replace them; if it is to supersede them, also
+-- those that are delayed after a start, and it asks the active ones to stop. What was removed is in `superseded` until a
+-- sweep records it as failed; it can not start any more.
+local function makeWay(base, group, spec)
+  local name, now = keys().nameOf(group, spec.key), clock()
+  local cancels = spec.keyStrategy == 'cancel-running'
+  supersedeBlocked(base, name, '+inf', now)
   if not keys().isBusy(base, group, spec) then
     return
   end

@@ -7,6 +7,11 @@ local function releaseKeyOf(base, jobId)
   end
 end
 
+-- Whether a newer job of its key has superseded one that waits, and that is still to be taken off; see place.lua.
+local function isSuperseded(base, jobId)
+  return native('EXISTS', base .. 'fair:ks') == 1 and keys().isSuperseded(base, jobId)
+end
+
 -- Takes a delayed job away; returns whether it was there.
 local function takeDelayed(base, group, jobId)
   if native('ZREM', base .. 'delayed', jobId) == 0 then

@@ -116,7 +116,12 @@ const jobFields = {
   cost: z.number().min(0.01).max(1000).optional().meta({
     description: 'How many jobs this one counts for when shares are weighed; default 1.',
   }),
-  delayMs: z.int().min(0).max(MAX_DELAY_MS).optional(),
+  delayMs: z
+    .int()
+    .min(0)
+    .max(MAX_DELAY_MS)
+    .optional()
+    .meta({ description: 'Not before so long from now; 0, the default, says nothing beside `runAt`.' }),
   runAt: Timestamp.optional().meta({ description: 'Not before this time; one in the past means now.' }),
   attempts: z.int().min(1).max(100).optional(),
   backoff: Backoff.optional(),
@@ -129,13 +134,13 @@ const jobFields = {
   retainMs: RetainMs.optional(),
 };
 
-/** A start is said once: as a pause or as a time. */
+/** A start is said once: as a pause or as a time. No pause is what `delayMs` is by default. */
 function oneStart(
   request: { delayMs?: number | undefined; runAt?: string | undefined },
   ctx: z.RefinementCtx,
 ): void {
   if (request.runAt === undefined) return;
-  if (request.delayMs !== undefined) {
+  if (request.delayMs !== undefined && request.delayMs > 0) {
     ctx.addIssue({ code: 'custom', path: ['runAt'], message: 'give delayMs or runAt, not both' });
   } else if (Date.parse(request.runAt) - Date.now() > MAX_DELAY_MS) {
     ctx.addIssue({ code: 'custom', path: ['runAt'], message: 'is too far in the future' });

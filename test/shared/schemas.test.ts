@@ -19,13 +19,14 @@ function faults(schema: z.ZodType, value: unknown): { path: string; message: str
   }
 }
 
-test('the job of the contract, without what comes later, is taken', () => {
+test('the job of the contract is taken, all of its fields together', () => {
   const request = {
     task: 'echo',
     payload: { any: 'json' },
     queue: 'default',
     priority: 0,
     delayMs: 0,
+    runAt: '2026-12-01T00:00:00Z',
     attempts: 3,
     backoff: { type: 'exponential', delayMs: 1000, maxDelayMs: 60000, jitter: 0.5 },
     timeoutMs: 30000,
@@ -36,6 +37,7 @@ test('the job of the contract, without what comes later, is taken', () => {
     keyStrategy: 'queue',
     keyLimit: 1,
     cost: 2.5,
+    dedupe: { id: 'x', ttlMs: 5000, mode: 'first' },
     retainMs: { completed: 86400000, failed: 604800000 },
   };
   expect(parse(JobRequest, request)).toEqual(request);
@@ -122,7 +124,8 @@ test.each<[object, string]>([
   [{ task: 'echo', runAt: 'tomorrow' }, 'runAt'],
   [{ task: 'echo', runAt: '2030-01-01' }, 'runAt'],
   [{ task: 'echo', runAt: '9999-01-01T00:00:00Z' }, 'runAt'],
-  [{ task: 'echo', runAt: '2030-01-01T00:00:00Z', delayMs: 0 }, 'runAt'],
+  [{ task: 'echo', runAt: '9999-01-01T00:00:00Z', delayMs: 0 }, 'runAt'],
+  [{ task: 'echo', runAt: '2030-01-01T00:00:00Z', delayMs: 1 }, 'runAt'],
   [{ task: 'echo', attempts: 0 }, 'attempts'],
   [{ task: 'echo', tags: ['x'.repeat(65)] }, 'tags.0'],
   [{ task: 'echo', tags: Array.from({ length: 21 }, () => 'x') }, 'tags'],

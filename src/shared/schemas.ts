@@ -147,15 +147,16 @@ function oneStart(
   }
 }
 
-/** What is said about a key needs one. */
+/** What is said about a key needs one, but for what holds anyway. */
 function keyGiven(
   request: { key?: string | undefined; keyLimit?: number | undefined; keyStrategy?: string | undefined },
   ctx: z.RefinementCtx,
 ): void {
   if (request.key !== undefined) return;
-  for (const path of ['keyLimit', 'keyStrategy'] as const) {
-    if (request[path] !== undefined) ctx.addIssue({ code: 'custom', path: [path], message: 'needs a key' });
-  }
+  const { keyLimit = 1, keyStrategy = 'queue' } = request;
+  if (keyLimit !== 1) ctx.addIssue({ code: 'custom', path: ['keyLimit'], message: 'needs a key' });
+  if (keyStrategy !== 'queue')
+    ctx.addIssue({ code: 'custom', path: ['keyStrategy'], message: 'needs a key' });
 }
 
 /** A flow is accepted whole or not at all, and a part of it can be refused only after the others are in. */

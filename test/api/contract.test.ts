@@ -75,6 +75,16 @@ test('so it is in a batch, as a line and as a node of a flow', async () => {
   }
 });
 
+test('what a key has anyway may be said of a job without one', async () => {
+  const unkeyed = { task: 'echo', keyStrategy: 'queue', keyLimit: 1 };
+  expect(await post('/v1/jobs', unkeyed)).toMatchObject({ status: 202, json: { key: null } });
+  const batch = await post('/v1/jobs/batch', { jobs: [unkeyed] });
+  expect(batch.json.results).toEqual([{ index: 0, id: expect.any(String) }]);
+  expect((await post('/v1/flows', { tree: { ...unkeyed, children: [unkeyed] } })).status).toBe(202);
+  const refused = await post('/v1/jobs', { ...unkeyed, keyLimit: 2 });
+  expect(refused).toMatchObject({ status: 400, json: { errors: [{ path: 'keyLimit' }] } });
+});
+
 test.each([
   ['sleep', { ms: 10 }],
   ['fail', { message: 'as asked', times: 2 }],

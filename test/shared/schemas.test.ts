@@ -74,6 +74,12 @@ test.each(['keyLimit', 'keyStrategy'])('%s needs a key', (field) => {
   expect(faults(JobRequest, { task: 'echo', key: 'k', [field]: value })).toEqual([]);
 });
 
+test('what holds of keys anyway needs none', () => {
+  const node = { task: 'echo', keyLimit: 1, keyStrategy: 'queue' };
+  expect(parse(JobRequest, node)).toEqual(node);
+  expect(faults(FlowTree, { ...node, children: [node] })).toEqual([]);
+});
+
 test('a node of a flow cannot be refused for its key, since the others would be in by then', () => {
   const node = { task: 'echo', key: 'k', keyStrategy: 'reject' };
   expect(faults(FlowTree, { task: 'echo', children: [node] })).toEqual([

@@ -10,8 +10,9 @@
     delayMs, of `debounce` from now to the start   windowMs, 0 for none   most bytes of collected payloads
     '1' when there is room for a new job
 
-  `first`: any job of the id that has not ended stands, and within the window also one that has. `last`, `debounce`,
-  `accumulate`: one that has not started, `last` only within the window if there is one.
+  `first`: any job of the id that has not ended stands, and within the window also one that has completed or failed; what was
+  cancelled or has expired stands for nothing. `last`, `debounce`, `accumulate`: one that has not started, `last` only within
+  the window if there is one.
 
   Returns '' when the job is to be added, or all of the transaction is left out. Else it is marked, with the id of the job
   that stands for it or with why there is none, which is also returned: `!full`, `!task` (the job that stands is of another
@@ -31,6 +32,12 @@ end
 local deKey = base .. 'de:' .. dedupeId
 local holder = native('GET', deKey)
 
+-- Whether a job has ended without doing its work, or will: superseded, cancelled, expired; reasons as in failure.ts.
+local function isGivenUp(superseded, finishedOn, reason)
+  return superseded
+    or finishedOn and reason and (string.find(reason, '^{"code":"cancelled"') or string.find(reason, '^{"code":"expired"'))
+end
+
 local function findStanding()
   local job = holder and native('HMGET', base .. holder, 'name', 'processedOn', 'finishedOn', 'sup')
   local isOpen = job and job[1] and not job[3] and not job[4]
@@ -39,7 +46,8 @@ local function findStanding()
       return holder, job[1]
     end
     local recent = windowMs ~= '0' and native('GET', windowKey)
-    return recent and native('EXISTS', base .. recent) == 1 and recent
+    local ended = recent and native('HMGET', base .. recent, 'name', 'sup', 'finishedOn', 'failedReason')
+    return ended and ended[1] and not isGivenUp(ended[2], ended[3], ended[4]) and recent
   end
   local mayChange = isOpen and not job[2]
   if mayChange and (mode ~= 'last' or windowMs == '0' or native('GET', windowKey) == holder) then

@@ -379,6 +379,11 @@ export const Flow = z
   .meta({ id: 'Flow' });
 export type Flow = z.output<typeof Flow>;
 
+/** How much of a list a page holds at most, as a query says it. */
+export function pageLimit(most: number, fallback: number): z.ZodType<number> {
+  return z.coerce.number(`must be a whole number from 1 to ${most}`).int().min(1).max(most).default(fallback);
+}
+
 export const JobListQuery = z
   .strictObject({
     state: JobState.optional(),
@@ -388,7 +393,7 @@ export const JobListQuery = z
     tag: Tag.optional(),
     correlationId: CorrelationId.optional(),
     flowId: z.string().min(1).max(128).optional(),
-    limit: z.coerce.number('must be a number').int().min(1).max(200).default(50),
+    limit: pageLimit(200, 50),
     cursor: z.string().min(1).max(512).optional(),
   })
   .meta({ id: 'JobListQuery', description: 'Filters are ANDed; newest first.' });

@@ -17,7 +17,7 @@
   Returns '' when the job is to be added, or all of the transaction is left out. Else it is marked, with the id of the job
   that stands for it or with why there is none, which is also returned: `!full`, `!task` (the job that stands is of another
   task), `!mode` (it collects nothing), `!large` (it would hold more than it may).
-  Cost: 4 to 6 calls; a job that waited and is put off costs what its removal does.
+  Cost: 4 to 7 calls; a job that waited and is put off costs what its removal does.
 ]]
 local base, marks, windowKey = KEYS[1], KEYS[2], KEYS[3]
 local id, dedupeId, mode, name, data, delayMs, windowMs, mostBytes, hasRoom = unpack(ARGV)
@@ -60,7 +60,8 @@ local function announce(...)
   native('XADD', base .. 'events', 'MAXLEN', '~', most, '*', 'event', ...)
 end
 
--- Lets a job that has not started wait for `delayMs` from now; false when it is nowhere.
+-- Lets a job that has not started wait for `delayMs` from now; false when it is nowhere. Its options say so as well, since
+-- they alone tell later when it was due: BullMQ takes the job's own field back to 0.
 local function postpone(jobId)
   local delayed = base .. 'delayed'
   local isThere = native('ZSCORE', delayed, jobId)
@@ -72,7 +73,13 @@ local function postpone(jobId)
   local time = native('TIME')
   local due = time[1] * 1000 + math.floor(time[2] / 1000) + delayMs
   redis.call('ZADD', delayed, string.format('%.0f', due * 0x1000), jobId)
-  native('HSET', base .. jobId, 'delay', string.format('%.0f', due - native('HGET', base .. jobId, 'timestamp')))
+  local job = native('HMGET', base .. jobId, 'timestamp', 'opts')
+  native('HSET', base .. jobId, 'delay', string.format('%.0f', due - job[1]))
+  if job[2] then
+    local options = cjson.decode(job[2])
+    options['delay'] = due - job[1]
+    native('HSET', base .. jobId, 'opts', cjson.encode(options))
+  end
   announce('delayed', 'jobId', jobId, 'delay', string.format('%.0f', due))
   local nextDue = redis.call('ZRANGE', delayed, '0', '0', 'WITHSCORES')[2]
   native('ZADD', base .. 'marker', string.format('%.0f', math.floor(nextDue / 0x1000)), '1')

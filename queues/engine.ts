@@ -38,7 +38,7 @@ import { UsageBook } from './usage/book.ts';
 import { QueueDepths } from './usage/depths.ts';
 import { UsageService } from './usage/service.ts';
 import type { UsageReader } from './usage/service.ts';
-import { connectProducer, connectReader, isOpen } from './topology/connections.ts';
+import { connect, connectProducer, connectReader, isOpen } from './topology/connections.ts';
 import type { RedisConnection } from './topology/connections.ts';
 import { guardRedis } from './topology/guard.ts';
 import { Keys } from './topology/keys.ts';
@@ -94,7 +94,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const redis = connectProducer(options.redisUrl, options.logger);
   try {
     await withRedis(async () => {
-      await redis.connect();
+      await connect(redis);
       await guardRedis(redis, { shards: options.shards, keys });
     });
   } catch (error) {

@@ -6,6 +6,7 @@ import { createLogger } from './shared/logger.ts';
 import type { Logger } from './shared/logger.ts';
 import { apiSettings, SettingsError } from './shared/settings.ts';
 import type { ApiSettings } from './shared/settings.ts';
+import { portRefused, redisRefused } from './shared/start-errors.ts';
 import { openTracing } from './shared/open-tracing.ts';
 
 /** How long requests that were running when the drain began may take to finish. */
@@ -15,13 +16,13 @@ const DRAIN_MS = 10_000;
 async function run(settings: ApiSettings, logger: Logger): Promise<void> {
   const { redisUrl, shards, limits } = settings;
   const tracing = settings.tracing ? await openTracing('waggle-api') : null;
-  const engine = await openEngine({ redisUrl, shards, limits, logger });
+  const engine = await openEngine({ redisUrl, shards, limits, logger }).catch(redisRefused(redisUrl));
   try {
     // Listened for before anyone can know that the server is up and ask it to stop.
     const stopping = stopSignal();
     const draining = new AbortController();
     const app = createApp({ engine, settings, logger, draining: draining.signal, tracing });
-    const server = await startServer(app, settings.port);
+    const server = await startServer(app, settings.port).catch(portRefused('PORT', settings.port));
     logger.info({ port: server.port }, 'listening');
     const signal = await stopping;
     logger.info({ signal }, 'draining');

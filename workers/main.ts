@@ -2,11 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openEngine } from '../queues/engine.ts';
 import type { Engine } from '../queues/engine.ts';
 import { RedisGuardError } from '../queues/topology/guard.ts';
-import { WaggleError } from '../src/shared/errors.ts';
 import { createLogger } from '../src/shared/logger.ts';
 import type { Logger } from '../src/shared/logger.ts';
 import { SettingsError, workerSettings } from '../src/shared/settings.ts';
 import type { WorkerSettings } from '../src/shared/settings.ts';
+import { isRedisAway, portRefused, redisAway } from '../src/shared/start-errors.ts';
 import { openTracing } from '../src/shared/open-tracing.ts';
 import { openBuiltInHandlers } from './handlers/built-in.ts';
 import { WorkerMetrics } from './health/metrics.ts';
@@ -27,7 +27,7 @@ async function main(): Promise<number> {
   try {
     return await run(settings, logger, ending);
   } catch (error) {
-    if (error instanceof RedisGuardError) logger.fatal(error.message);
+    if (error instanceof RedisGuardError || error instanceof SettingsError) logger.fatal(error.message);
     else logger.fatal({ err: error }, 'the worker could not run');
     return 1;
   }
@@ -39,8 +39,11 @@ async function run(settings: WorkerSettings, logger: Logger, ending: AbortSignal
   let worker: RunningWorker | null = null;
   const notReady = (): Promise<string | null> => worker?.notReady() ?? Promise.resolve('starting');
   const { registry } = metrics;
+  const { port } = settings;
   const health =
-    settings.port === 0 ? null : await startHealthServer({ port: settings.port, notReady, registry });
+    port === 0
+      ? null
+      : await startHealthServer({ port, notReady, registry }).catch(portRefused('WORKER_PORT', port));
   const engine = await openPatiently(settings, logger, ending);
   if (engine === null) {
     await health?.close();
@@ -81,7 +84,8 @@ async function openPatiently(
     try {
       return await openEngine({ redisUrl: settings.redisUrl, shards: settings.shards, logger });
     } catch (error) {
-      if (!(error instanceof WaggleError) || error.code !== 'redis_unavailable') throw error;
+      if (!isRedisAway(error)) throw error;
+      if (tries === 0) logger.error(redisAway(settings.redisUrl, error));
       logger.warn('Redis is not available; trying again');
       await delay(Math.min(250 * 2 ** tries, 5000), undefined, { signal: ending }).catch(() => undefined);
     }

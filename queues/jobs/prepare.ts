@@ -166,13 +166,22 @@ function optionsOf(
   };
 }
 
-function groupOf({ key, keyLimit, keyStrategy, cost }: JobRequest, { tenant }: PrepareContext): GroupOptions {
+function groupOf(request: JobRequest, { tenant }: PrepareContext): GroupOptions {
+  const { cost } = request;
   return {
     id: tenant,
-    ...(key === undefined ? {} : { key }),
+    ...keyOptionsOf(request),
+    ...(cost === undefined ? {} : { cost }),
+  };
+}
+
+/** Without a key the others mean nothing. */
+function keyOptionsOf({ key, keyLimit, keyStrategy }: JobRequest): Partial<GroupOptions> {
+  if (key === undefined) return {};
+  return {
+    key,
     ...(keyLimit === undefined ? {} : { keyLimit }),
     ...(keyStrategy === undefined ? {} : { keyStrategy }),
-    ...(cost === undefined ? {} : { cost }),
   };
 }
 

@@ -42,7 +42,7 @@ export class TenantStore implements Tenants {
         redis.hset(key, 'settings', JSON.stringify(valid), 'updatedAt', now),
         redis.sadd(keys.tenants, id),
       ]);
-      this.#maxWaiting.delete(id);
+      this.#forgetMaxWaiting(id);
       const { maxWaiting: _, ...limits } = valid;
       await this.#inItsShards(id, (backend) => backend.setGroupLimits(id, limits));
       return this.get(id);
@@ -99,7 +99,7 @@ export class TenantStore implements Tenants {
       // Last what names the tenant: a removal that was cut short can be seen and repeated.
       await this.#inItsShards(id, (backend) => backend.setGroupLimits(id, null));
       await Promise.all([redis.del(this.#key(id)), redis.srem(keys.tenants, id)]);
-      this.#maxWaiting.delete(id);
+      this.#forgetMaxWaiting(id);
     });
   }
 
@@ -148,6 +148,12 @@ export class TenantStore implements Tenants {
     if (this.#maxWaiting.size >= ROOM_CACHE_MOST) this.#maxWaiting.clear();
     this.#maxWaiting.set(id, { most, until: Date.now() + ROOM_CACHE_MS });
     return most;
+  }
+
+  /** Other processes notice within {@link ROOM_CACHE_MS}. What holds for `*` may hold for any tenant. */
+  #forgetMaxWaiting(id: string): void {
+    if (id === DEFAULT_TENANT) this.#maxWaiting.clear();
+    else this.#maxWaiting.delete(id);
   }
 
   #key(id: string): string {

@@ -61,6 +61,18 @@ export function connectReader(redisUrl: string, logger?: Logger): RedisConnectio
   });
 }
 
+/** Connects. The error of a connection that never was names as its cause what ioredis only reports: why. */
+export async function connect(redis: RedisConnection): Promise<void> {
+  let reason: Error | undefined;
+  listenForErrors(redis, (error) => (reason = error));
+  try {
+    await redis.connect();
+  } catch (error) {
+    if (error instanceof Error) error.cause ??= reason;
+    throw error;
+  }
+}
+
 export function isCluster(redis: RedisConnection): redis is Cluster {
   return redis instanceof Cluster;
 }
@@ -73,11 +85,17 @@ export function isOpen(redis: RedisConnection): boolean {
 function open(redisUrl: string, logger: Logger | undefined, options: ConnectionSettings): RedisConnection {
   const cluster = CLUSTER_URL.exec(redisUrl);
   const redis = cluster ? openCluster(cluster, options) : new ThriftyRedis(redisUrl, options);
-  const report = (error: Error): void => logger?.warn({ err: error }, 'redis connection');
+  // Without its stack, which is never of this code.
+  const report = ({ message, code }: NodeJS.ErrnoException): void =>
+    logger?.warn({ reason: message, code }, 'redis connection');
   // Without a listener ioredis prints every failed attempt to the console.
-  if (redis instanceof Cluster) redis.on('error', report);
-  else redis.on('error', report);
+  listenForErrors(redis, report);
   return redis;
+}
+
+function listenForErrors(redis: RedisConnection, listener: (error: Error) => void): void {
+  if (redis instanceof Cluster) redis.on('error', listener);
+  else redis.on('error', listener);
 }
 
 function openCluster(match: RegExpExecArray, options: ConnectionSettings): Cluster {

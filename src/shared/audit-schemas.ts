@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { pageLimit } from './schemas.ts';
 
 /** The wire types of the record of what was administered. See schemas.ts for the rules of all wire types. */
 
@@ -24,7 +25,7 @@ export const AuditQuery = z
   .strictObject({
     tenant: z.string().min(1).max(64).optional(),
     action: z.string().min(1).max(64).optional(),
-    limit: z.coerce.number('must be a number').int().min(1).max(200).default(50),
+    limit: pageLimit(200, 50),
     cursor: z
       .string()
       .regex(/^\d{1,15}-\d{1,15}$/, 'is not a cursor of this list')

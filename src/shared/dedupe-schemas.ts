@@ -20,7 +20,8 @@ export const Dedupe = z
       .optional()
       .meta({
         description:
-          '`first`: the job stands at least this long, also after its end. `last`: it is changed no longer than that. ' +
+          '`first`: the job stands at least this long, also when it has completed or failed. `last`: it is changed no ' +
+          'longer than that. ' +
           '`debounce`: from the last repeat to the start. `accumulate`: from the first payload to the start.',
       }),
     mode: z

@@ -18,7 +18,10 @@ const SECRET_FIELDS = [
   'apiKey',
 ];
 
-/** Every secret field at the top of a record, one level down, and in the headers of a logged request or response. */
+/**
+ * Every secret field at the top of a record, one level down, and in the headers of a logged request or response; and what a
+ * command that Redis refused was sent with, such as the password.
+ */
 function redactedPaths(): string[] {
   const at = (prefix: string): string[] => SECRET_FIELDS.map((field) => `${prefix}["${field}"]`);
   return [
@@ -27,6 +30,7 @@ function redactedPaths(): string[] {
     ...at('req.headers'),
     ...at('res.headers'),
     ...at('*.headers'),
+    'err.command.args',
   ];
 }
 

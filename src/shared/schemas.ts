@@ -116,7 +116,12 @@ const jobFields = {
   cost: z.number().min(0.01).max(1000).optional().meta({
     description: 'How many jobs this one counts for when shares are weighed; default 1.',
   }),
-  delayMs: z.int().min(0).max(MAX_DELAY_MS).optional(),
+  delayMs: z
+    .int()
+    .min(0)
+    .max(MAX_DELAY_MS)
+    .optional()
+    .meta({ description: 'Not before so long from now; 0, the default, says nothing beside `runAt`.' }),
   runAt: Timestamp.optional().meta({ description: 'Not before this time; one in the past means now.' }),
   attempts: z.int().min(1).max(100).optional(),
   backoff: Backoff.optional(),
@@ -129,28 +134,29 @@ const jobFields = {
   retainMs: RetainMs.optional(),
 };
 
-/** A start is said once: as a pause or as a time. */
+/** A start is said once: as a pause or as a time. No pause is what `delayMs` is by default. */
 function oneStart(
   request: { delayMs?: number | undefined; runAt?: string | undefined },
   ctx: z.RefinementCtx,
 ): void {
   if (request.runAt === undefined) return;
-  if (request.delayMs !== undefined) {
+  if (request.delayMs !== undefined && request.delayMs > 0) {
     ctx.addIssue({ code: 'custom', path: ['runAt'], message: 'give delayMs or runAt, not both' });
   } else if (Date.parse(request.runAt) - Date.now() > MAX_DELAY_MS) {
     ctx.addIssue({ code: 'custom', path: ['runAt'], message: 'is too far in the future' });
   }
 }
 
-/** What is said about a key needs one. */
+/** What is said about a key needs one, but for what holds anyway. */
 function keyGiven(
   request: { key?: string | undefined; keyLimit?: number | undefined; keyStrategy?: string | undefined },
   ctx: z.RefinementCtx,
 ): void {
   if (request.key !== undefined) return;
-  for (const path of ['keyLimit', 'keyStrategy'] as const) {
-    if (request[path] !== undefined) ctx.addIssue({ code: 'custom', path: [path], message: 'needs a key' });
-  }
+  const { keyLimit = 1, keyStrategy = 'queue' } = request;
+  if (keyLimit !== 1) ctx.addIssue({ code: 'custom', path: ['keyLimit'], message: 'needs a key' });
+  if (keyStrategy !== 'queue')
+    ctx.addIssue({ code: 'custom', path: ['keyStrategy'], message: 'needs a key' });
 }
 
 /** A flow is accepted whole or not at all, and a part of it can be refused only after the others are in. */
@@ -373,6 +379,11 @@ export const Flow = z
   .meta({ id: 'Flow' });
 export type Flow = z.output<typeof Flow>;
 
+/** How much of a list a page holds at most, as a query says it. */
+export function pageLimit(most: number, fallback: number): z.ZodType<number> {
+  return z.coerce.number(`must be a whole number from 1 to ${most}`).int().min(1).max(most).default(fallback);
+}
+
 export const JobListQuery = z
   .strictObject({
     state: JobState.optional(),
@@ -382,7 +393,7 @@ export const JobListQuery = z
     tag: Tag.optional(),
     correlationId: CorrelationId.optional(),
     flowId: z.string().min(1).max(128).optional(),
-    limit: z.coerce.number('must be a number').int().min(1).max(200).default(50),
+    limit: pageLimit(200, 50),
     cursor: z.string().min(1).max(512).optional(),
   })
   .meta({ id: 'JobListQuery', description: 'Filters are ANDed; newest first.' });

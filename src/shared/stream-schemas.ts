@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { JobError, JobState } from './schemas.ts';
+import { JobError, JobState, pageLimit } from './schemas.ts';
 
 /** The wire types of what can be heard of a job while it runs. See schemas.ts for the rules of all wire types. */
 
@@ -47,7 +47,7 @@ export const StreamQuery = z.strictObject({
 });
 
 export const LogQuery = z.strictObject({
-  limit: z.coerce.number('must be a number').int().min(1).max(1000).default(100),
+  limit: pageLimit(1000, 100),
   cursor: z.string().min(1).max(128).optional(),
 });
 export type LogQuery = z.output<typeof LogQuery>;

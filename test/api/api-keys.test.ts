@@ -48,6 +48,15 @@ test('keys are listed without their secrets, oldest first, each tenant its own',
   expect(answer.text).not.toContain('sha256');
 });
 
+test('a key that is asked for without a body has what one has unless said otherwise', async () => {
+  const answer = await api.admin('POST', '/v1/tenants/plain/keys');
+  expect(answer).toMatchObject({
+    status: 201,
+    json: { scopes: ['jobs:read', 'jobs:write'], expiresAt: null },
+  });
+  expect(await opens(api, answer.json.secret)).toBe(true);
+});
+
 test('a rotation: two keys at once, then the old one opens nothing, here at once and elsewhere soon', async () => {
   const [old, next] = [await make('rotating'), await make('rotating')];
   for (const { secret } of [old, next]) {

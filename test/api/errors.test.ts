@@ -157,8 +157,9 @@ test('paths and queries that cannot be read', async () => {
     '/v1/jobs?limit=many',
     '/v1/jobs?state=nope',
     '/v1/jobs?cursor=%00%ff',
-    '/v1/jobs/x?wait=61',
+    '/v1/jobs/x?wait=',
     '/v1/jobs/x?wait=-1',
+    '/v1/jobs/x?wait=long',
     '/v1/jobs/x?wait=1e1',
   ]) {
     expectProblem(await api.call('GET', path, { token }), 400, 'validation');

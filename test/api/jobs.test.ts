@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { WaitQuery } from '../../src/api/routes/jobs.ts';
+import { parse } from '../../src/shared/validate.ts';
 import { freshRedisUrl } from '../support/redis.ts';
 import { startApi } from './support/api.ts';
 import type { Answer, Api, CallOptions } from './support/api.ts';
@@ -108,7 +110,15 @@ describe('GET /v1/jobs/{id}?wait=N', () => {
 
   test('answers at once for a job that has finished before', async () => {
     const { json } = await post('/v1/jobs', { task: 'echo' }, { headers: { Prefer: 'wait=60' } });
-    expect((await get(`/v1/jobs/${json.id}?wait=60`)).json).toEqual(json);
+    for (const wait of ['60', '61', '99999999999999999999']) {
+      expect(await get(`/v1/jobs/${json.id}?wait=${wait}`)).toMatchObject({ status: 200, json });
+    }
+  });
+
+  test('waits 60 s at most, as with Prefer', () => {
+    const seconds = (wait: string): number | undefined => parse(WaitQuery, { wait }).wait;
+    expect(['0', '59', '60', '61', '120', '9'.repeat(400)].map(seconds)).toEqual([0, 59, 60, 60, 60, 60]);
+    for (const wait of ['', '-1', 'x', '1.5', '1e1', ' 1']) expect(() => seconds(wait)).toThrow('wait');
   });
 
   test('answers with the job as it is when the time is over', async () => {

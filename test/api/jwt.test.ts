@@ -71,8 +71,13 @@ describe('a token', () => {
     const scope = 'openid jobs:read  root __proto__ *';
     const reader = await signed(pair, { ...GOOD, scope });
     expect((await list(reader)).status).toBe(200);
+    const inList = await signed(pair, { ...GOOD, scope: ['openid', 'jobs:read'] });
+    expect((await list(inList)).status).toBe(200);
     for (const [token, path] of [
       [reader, '/v1/jobs'],
+      [inList, '/v1/jobs'],
+      [await signed(pair, { ...GOOD, scope: [] }), '/v1/jobs'],
+      [await signed(pair, { ...GOOD, scope: ['jobs:read jobs:write'] }), '/v1/jobs'],
       [await signed(pair, { ...GOOD, scope: undefined }), '/v1/jobs'],
       [await signed(pair, { ...GOOD, scope: '' }), '/v1/flows'],
       [await signed(pair, { ...GOOD, scope: 'jobs:read,jobs:write' }), '/v1/jobs'],
@@ -149,7 +154,7 @@ describe('no entry with a token', () => {
     }
   });
 
-  test('that names no tenant', async () => {
+  test('that names no tenant, or its scopes in a form nobody knows', async () => {
     const odd = [
       undefined,
       null,
@@ -165,7 +170,9 @@ describe('no entry with a token', () => {
       'x'.repeat(64),
     ];
     for (const tenant_id of odd) await expectRefused(await signed(pair, { ...GOOD, tenant_id }));
-    await expectRefused(await signed(pair, { ...GOOD, scope: ['jobs:read'] }));
+    for (const scope of [7, null, { 'jobs:read': true }, ['jobs:read', 7], [['jobs:read']]]) {
+      await expectRefused(await signed(pair, { ...GOOD, scope }));
+    }
   });
 });
 

@@ -73,6 +73,7 @@ test('what may come without its body says so', () => {
     'redriveDeadLetters',
     'cancelJob',
     'pauseTenant',
+    'createApiKey',
   ]);
   expect(operations.filter(({ operation }) => '429' in operation.responses).length).toBeGreaterThanOrEqual(2);
 });

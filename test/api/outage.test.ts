@@ -4,6 +4,7 @@ import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import { eventually } from '../support/eventually.ts';
 import { ADMIN_TOKEN, startApi } from './support/api.ts';
 import type { Answer, Api, CallOptions } from './support/api.ts';
+import { startEntry } from './support/process.ts';
 import { accessOf } from './support/operations.ts';
 import { expectProblem } from './support/problems.ts';
 import { freePort } from '../support/ports.ts';
@@ -80,17 +81,40 @@ test('without Redis every route says so soon, nothing hangs, and it recovers by 
   expect(listed.json.jobs.length).toBeGreaterThan(0);
 });
 
-test('started without Redis it says what is wrong', async () => {
-  const unreachable = await startEmbeddedRedis();
-  await unreachable.stop();
-  const { startEntry } = await import('./support/process.ts');
-  const ended = startEntry('src/main.ts', {
-    REDIS_URL: unreachable.url,
-    PORT: '0',
-    WAGGLE_ADMIN_TOKEN: ADMIN_TOKEN,
-  });
+/** What a start says that fails. */
+async function saidAtEnd(env: Record<string, string>): Promise<string> {
+  const ended = startEntry('src/main.ts', { PORT: '0', WAGGLE_ADMIN_TOKEN: ADMIN_TOKEN, ...env });
   expect(await ended.exited).toBe(1);
-  expect(ended.lines.join('\n')).toMatch(/redis/i);
+  const lines = ended.lines.filter((line) => line.startsWith('waggle api: '));
+  expect(lines).toHaveLength(1);
+  expect(ended.lines.filter((line) => /^ +at |"stack"|hidden/.test(line))).toEqual([]);
+  return lines[0] ?? '';
+}
+
+test('started without Redis it says so, naming the setting and no password', async () => {
+  const port = await freePort();
+  const said = await saidAtEnd({ REDIS_URL: `redis://user:hidden@127.0.0.1:${port}` });
+  expect(said).toContain(`REDIS_URL: Redis at redis://127.0.0.1:${port} cannot be reached`);
+  expect(said).toContain('ECONNREFUSED');
+});
+
+test('started with a password that is none it says so, and does not show it', async () => {
+  const guarded = await startEmbeddedRedis({ extraArgs: ['--requirepass', 'right'] });
+  try {
+    const address = new URL(guarded.url).host;
+    const said = await saidAtEnd({ REDIS_URL: `redis://:hidden@${address}` });
+    expect(said).toContain('REDIS_URL');
+    expect(said).toContain('WRONGPASS');
+  } finally {
+    await guarded.stop();
+  }
+});
+
+test('started on a port that somebody else listens on it says so, naming the setting', async () => {
+  const { port } = api;
+  expect(await saidAtEnd({ REDIS_URL: redis.url, PORT: String(port) })).toContain(
+    `PORT: port ${port} cannot be listened on`,
+  );
 });
 
 /** Every operation of the API's document that needs a credential, with the first example it gives of a body. */

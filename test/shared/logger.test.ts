@@ -21,9 +21,14 @@ test('no secret reaches a line, wherever a record carries it', () => {
     'two',
   );
   logger.info({ res: { headers: { 'set-cookie': secret } } }, 'three');
+  const refused = Object.assign(new Error('WRONGPASS'), {
+    command: { name: 'hello', args: ['AUTH', secret] },
+  });
+  logger.info({ err: refused }, 'four');
   logger.debug('not at this level');
-  expect(lines).toHaveLength(3);
+  expect(lines).toHaveLength(4);
   expect(lines.join('')).not.toContain(secret);
   expect(JSON.parse(lines[0] ?? '')).toMatchObject({ name: 'api', kept: 'shown', msg: 'one' });
   expect(lines[1]).toContain('"host":"h"');
+  expect(lines[3]).toContain('"name":"hello"');
 });

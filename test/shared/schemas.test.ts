@@ -1,8 +1,10 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { z } from 'zod';
+import { AuditQuery } from '../../src/shared/audit-schemas.ts';
 import { WaggleError } from '../../src/shared/errors.ts';
 import * as jobSchemas from '../../src/shared/schemas.ts';
+import { LogQuery } from '../../src/shared/stream-schemas.ts';
 import * as tenantSchemas from '../../src/shared/tenant-schemas.ts';
 import { parse } from '../../src/shared/validate.ts';
 
@@ -19,13 +21,14 @@ function faults(schema: z.ZodType, value: unknown): { path: string; message: str
   }
 }
 
-test('the job of the contract, without what comes later, is taken', () => {
+test('the job of the contract is taken, all of its fields together', () => {
   const request = {
     task: 'echo',
     payload: { any: 'json' },
     queue: 'default',
     priority: 0,
     delayMs: 0,
+    runAt: '2026-12-01T00:00:00Z',
     attempts: 3,
     backoff: { type: 'exponential', delayMs: 1000, maxDelayMs: 60000, jitter: 0.5 },
     timeoutMs: 30000,
@@ -36,6 +39,7 @@ test('the job of the contract, without what comes later, is taken', () => {
     keyStrategy: 'queue',
     keyLimit: 1,
     cost: 2.5,
+    dedupe: { id: 'x', ttlMs: 5000, mode: 'first' },
     retainMs: { completed: 86400000, failed: 604800000 },
   };
   expect(parse(JobRequest, request)).toEqual(request);
@@ -70,6 +74,12 @@ test.each(['keyLimit', 'keyStrategy'])('%s needs a key', (field) => {
     { path: field, message: 'needs a key' },
   ]);
   expect(faults(JobRequest, { task: 'echo', key: 'k', [field]: value })).toEqual([]);
+});
+
+test('what holds of keys anyway needs none', () => {
+  const node = { task: 'echo', keyLimit: 1, keyStrategy: 'queue' };
+  expect(parse(JobRequest, node)).toEqual(node);
+  expect(faults(FlowTree, { ...node, children: [node] })).toEqual([]);
 });
 
 test('a node of a flow cannot be refused for its key, since the others would be in by then', () => {
@@ -122,7 +132,8 @@ test.each<[object, string]>([
   [{ task: 'echo', runAt: 'tomorrow' }, 'runAt'],
   [{ task: 'echo', runAt: '2030-01-01' }, 'runAt'],
   [{ task: 'echo', runAt: '9999-01-01T00:00:00Z' }, 'runAt'],
-  [{ task: 'echo', runAt: '2030-01-01T00:00:00Z', delayMs: 0 }, 'runAt'],
+  [{ task: 'echo', runAt: '9999-01-01T00:00:00Z', delayMs: 0 }, 'runAt'],
+  [{ task: 'echo', runAt: '2030-01-01T00:00:00Z', delayMs: 1 }, 'runAt'],
   [{ task: 'echo', attempts: 0 }, 'attempts'],
   [{ task: 'echo', tags: ['x'.repeat(65)] }, 'tags.0'],
   [{ task: 'echo', tags: Array.from({ length: 21 }, () => 'x') }, 'tags'],
@@ -138,8 +149,18 @@ test.each<[object, string]>([
 test('a query counts in text', () => {
   expect(parse(JobListQuery, { limit: '5', state: 'waiting' })).toEqual({ limit: 5, state: 'waiting' });
   expect(parse(JobListQuery, {})).toEqual({ limit: 50 });
-  for (const limit of ['', '0', '201', '1.5', 'x', '-1'])
-    expect(faults(JobListQuery, { limit })).not.toEqual([]);
+});
+
+test.each([
+  [JobListQuery, 200],
+  [AuditQuery, 200],
+  [LogQuery, 1000],
+])('a page that is too short or too long is refused with what it may hold', (schema, most) => {
+  for (const limit of ['', '0', String(most + 1), '1.5', 'x', '-1', '1e400']) {
+    const message = `must be a whole number from 1 to ${most}`;
+    expect(faults(schema, { limit })).toEqual([{ path: 'limit', message }]);
+  }
+  for (const limit of ['1', String(most)]) expect(parse(schema, { limit })).toEqual({ limit: Number(limit) });
 });
 
 test('whatever comes in, the answer is a value or a validation error', () => {

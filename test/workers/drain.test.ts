@@ -1,9 +1,11 @@
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { openEngine } from '../../queues/engine.ts';
 import type { Engine } from '../../queues/engine.ts';
 import { startEmbeddedRedis } from '../../src/demo/embedded-redis.ts';
 import type { EmbeddedRedis } from '../../src/demo/embedded-redis.ts';
-import { freshRedisUrl } from '../support/redis.ts';
+import { freshRedisUrl, testRedisUrl } from '../support/redis.ts';
 import { finished, forkWorker, silent, until } from './support.ts';
 import type { WorkerProcess } from './support.ts';
 import { openTarget } from './target.ts';
@@ -132,16 +134,31 @@ describe('start', () => {
 
   test('waits for a Redis that is not there yet, alive and not ready, and ends when told', async () => {
     const port = await freePort();
-    const worker = forkWorker({
-      REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
-      WORKER_PORT: String(port),
-    });
+    const away = `127.0.0.1:${await freePort()}`;
+    const worker = forkWorker({ REDIS_URL: `redis://user:hidden@${away}`, WORKER_PORT: String(port) });
     workers.push(worker);
-    await worker.logged('Redis is not available; trying again');
+    await until(() => worker.output().split('Redis is not available; trying again').length > 2);
+    // Once, and without the password.
+    const errors = worker.output().match(/^\{"level":50.*$/gm) ?? [];
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toContain(`REDIS_URL: Redis at redis://${away} cannot be reached`);
+    expect(worker.output()).not.toContain('hidden');
     expect((await fetch(`http://127.0.0.1:${port}/livez`)).status).toBe(200);
     expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(503);
     worker.child.kill('SIGTERM');
     expect(await worker.ended).toBe(0);
+  });
+
+  test('says which setting names a port that somebody else listens on', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, resolve));
+    const { port } = taken.address() as AddressInfo;
+    const worker = forkWorker({ REDIS_URL: testRedisUrl(), WORKER_PORT: String(port) });
+    workers.push(worker);
+    expect(await worker.ended).toBe(1);
+    taken.close();
+    expect(worker.output()).toContain(`WORKER_PORT: port ${port} cannot be listened on`);
+    expect(worker.output()).not.toContain('"stack"');
   });
 
   test('refuses a Redis that was set up for another number of shards', async () => {

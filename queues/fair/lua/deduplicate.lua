@@ -10,8 +10,9 @@
     delayMs, of `debounce` from now to the start   windowMs, 0 for none   most bytes of collected payloads
     '1' when there is room for a new job
 
-  `first`: any job of the id that has not ended stands, and within the window also one that has. `last`, `debounce`,
-  `accumulate`: one that has not started, `last` only within the window if there is one.
+  `first`: any job of the id that has not ended stands, and within the window also one that has completed or failed; what was
+  cancelled or has expired stands for nothing. `last`, `debounce`, `accumulate`: one that has not started, `last` only within
+  the window if there is one.
 
   Returns '' when the job is to be added, or all of the transaction is left out. Else it is marked, with the id of the job
   that stands for it or with why there is none, which is also returned: `!full`, `!task` (the job that stands is of another
@@ -31,6 +32,12 @@ end
 local deKey = base .. 'de:' .. dedupeId
 local holder = native('GET', deKey)
 
+-- Whether a job has ended without doing its work, or will: superseded, cancelled, expired; reasons as in failure.ts.
+local function isGivenUp(superseded, finishedOn, reason)
+  return superseded
+    or finishedOn and reason and (string.find(reason, '^{"code":"cancelled"') or string.find(reason, '^{"code":"expired"'))
+end
+
 local function findStanding()
   local job = holder and native('HMGET', base .. holder, 'name', 'processedOn', 'finishedOn', 'sup')
   local isOpen = job and job[1] and not job[3] and not job[4] and not isSuperseded(base, holder)
@@ -39,7 +46,8 @@ local function findStanding()
       return holder, job[1]
     end
     local recent = windowMs ~= '0' and native('GET', windowKey)
-    return recent and native('EXISTS', base .. recent) == 1 and recent
+    local ended = recent and native('HMGET', base .. recent, 'name', 'sup', 'finishedOn', 'failedReason')
+    return ended and ended[1] and not isGivenUp(ended[2], ended[3], ended[4]) and recent
   end
   local mayChange = isOpen and not job[2]
   if mayChange and (mode ~= 'last' or windowMs == '0' or native('GET', windowKey) == holder) then
@@ -52,7 +60,8 @@ local function announce(...)
   native('XADD', base .. 'events', 'MAXLEN', '~', most, '*', 'event', ...)
 end
 
--- Lets a job that has not started wait for `delayMs` from now; false when it is nowhere.
+-- Lets a job that has not started wait for `delayMs` from now; false when it is nowhere. Its options say so as well, since
+-- they alone tell later when it was due: BullMQ takes the job's own field back to 0.
 local function postpone(jobId)
   local delayed = base .. 'delayed'
   local isThere = native('ZSCORE', delayed, jobId)
@@ -64,7 +73,13 @@ local function postpone(jobId)
   local time = native('TIME')
   local due = time[1] * 1000 + math.floor(time[2] / 1000) + delayMs
   redis.call('ZADD', delayed, string.format('%.0f', due * 0x1000), jobId)
-  native('HSET', base .. jobId, 'delay', string.format('%.0f', due - native('HGET', base .. jobId, 'timestamp')))
+  local job = native('HMGET', base .. jobId, 'timestamp', 'opts')
+  native('HSET', base .. jobId, 'delay', string.format('%.0f', due - job[1]))
+  if job[2] then
+    local options = cjson.decode(job[2])
+    options['delay'] = due - job[1]
+    native('HSET', base .. jobId, 'opts', cjson.encode(options))
+  end
   announce('delayed', 'jobId', jobId, 'delay', string.format('%.0f', due))
   local nextDue = redis.call('ZRANGE', delayed, '0', '0', 'WITHSCORES')[2]
   native('ZADD', base .. 'marker', string.format('%.0f', math.floor(nextDue / 0x1000)), '1')

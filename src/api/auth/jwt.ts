@@ -66,13 +66,20 @@ function algorithmOf(token: string): string {
   }
 }
 
-/** Null when the claims, whoever signed them, name no tenant. */
+/** Null when the claims, whoever signed them, name no tenant, or scopes in a form nobody knows. */
 function callerOf({ tenant_id: tenant, scope = '', sub = '' }: JWTPayload): TenantCaller | null {
-  if (typeof tenant !== 'string' || !isTenantId(tenant) || typeof scope !== 'string') return null;
-  const scopes = scope.split(' ').flatMap((name) => {
+  const names = scopeNames(scope);
+  if (typeof tenant !== 'string' || !isTenantId(tenant) || names === null) return null;
+  const scopes = names.flatMap((name) => {
     const known = Scope.safeParse(name);
     return known.success ? [known.data] : [];
   });
   const subject = typeof sub === 'string' ? sub.slice(0, SUBJECT_CHARS) : '';
   return { kind: 'tenant', tenant, scopes, credential: `jwt:${tenant}:${subject}` };
+}
+
+/** One text with spaces in between (RFC 8693, section 4.2), or a list, as some issuers write it. */
+function scopeNames(scope: unknown): string[] | null {
+  if (typeof scope === 'string') return scope.split(' ');
+  return Array.isArray(scope) && scope.every((name) => typeof name === 'string') ? scope : null;
 }

@@ -15,11 +15,14 @@ export function apiKeyRoutes({ engine }: RouteDeps): Route[] {
     path: '/v1/tenants/{id}/keys',
     operationId: 'createApiKey',
     summary: 'Make an API key for a tenant',
-    description: 'The secret is in this answer and nowhere else: only its hash is stored.',
+    description:
+      'The secret is in this answer and nowhere else: only its hash is stored. Without a body the key reads and writes ' +
+      'jobs and does not expire.',
     tag: 'tenants',
     access: 'admin',
     params: { id: TenantId },
     body: ApiKeyRequest,
+    mayLackBody: true,
     responses: { 201: { description: 'The key and its secret.', schema: ApiKey } },
     problems: ['not_found', 'conflict'],
     async handle({ params, body }) {

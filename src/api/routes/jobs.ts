@@ -6,14 +6,15 @@ import { MAX_WAIT_SECONDS, preferredWaitSeconds } from '../http/prefer.ts';
 import { defineRoute } from '../route.ts';
 import type { Route, RouteDeps } from '../route.ts';
 
-const WaitQuery = z.strictObject({
+export const WaitQuery = z.strictObject({
   wait: z
     .string()
-    .regex(/^\d{1,2}$/, `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`)
-    .transform(Number)
-    .pipe(z.number().max(MAX_WAIT_SECONDS, `must be at most ${MAX_WAIT_SECONDS}`))
+    .regex(/^\d+$/, 'must be a whole number of seconds')
+    .transform((seconds) => Math.min(Number(seconds), MAX_WAIT_SECONDS))
     .optional()
-    .meta({ description: `Seconds to wait for the job to finish, at most ${MAX_WAIT_SECONDS}.` }),
+    .meta({
+      description: `Seconds to wait for the job to finish; more than ${MAX_WAIT_SECONDS} are ${MAX_WAIT_SECONDS}.`,
+    }),
 });
 
 const JobId = z.string().meta({ description: 'Job id.', examples: ['default.01JZ3QK0M4Y8W6T2N5R7S9V1XC'] });

@@ -34,8 +34,9 @@ describe('debounce', () => {
     expect(runAtMs(again.job)).toBeGreaterThanOrEqual(before + 2 * LONG_MS - 5000);
     const { opened, seen } = holding();
     opened.open();
-    await add('debounce', 3, { ttlMs: 10 });
-    expect(await ended(first.job.id)).toMatchObject({ state: 'completed', result: 3 });
+    const { job } = await add('debounce', 3, { ttlMs: 10 });
+    expect(runAtMs(job)).toBeLessThan(runAtMs(again.job));
+    expect(await ended(first.job.id)).toMatchObject({ state: 'completed', result: 3, runAt: job.runAt });
     expect(seen).toEqual([3]);
     expect((await add('debounce', 4, { ttlMs: 10 })).isNew).toBe(true);
   });

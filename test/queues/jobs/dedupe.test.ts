@@ -99,6 +99,48 @@ describe('first', () => {
     expect((await add('first', 2, { id: 'w', ttlMs: 1 })).job.id).toBe(waits.job.id);
   });
 
+  test('with ttlMs stands also when it has failed', async () => {
+    engine.work('acme', () => Promise.reject(failure('wanted')));
+    const { job } = await add('first', 1, { ttlMs: LONG_MS });
+    await ended(job.id);
+    const again = await add('first', 2, { ttlMs: LONG_MS });
+    expect(again).toMatchObject({ isNew: false, job: { id: job.id, state: 'failed' } });
+  });
+
+  test.each(['cancelled', 'superseded', 'expired'])(
+    'does not stand when it was %s before it ran, whatever its ttlMs',
+    async (how) => {
+      const dedupe = { id: 'd', mode: 'first' as const, ttlMs: LONG_MS };
+      const request: JobRequest = { task: 'work', payload: 1, key: 'k', dedupe };
+      const { job } = await engine.jobs.accept('acme', { ...request, ttlMs: 1 }, context);
+      if (how === 'cancelled') {
+        await engine.control.cancel('acme', job.id, { reason: 'wanted', graceMs: 0 });
+      } else if (how === 'superseded') {
+        const newer: JobRequest = { task: 'work', key: 'k', keyStrategy: 'replace-waiting' };
+        await engine.jobs.enqueue('acme', newer, context);
+      } else {
+        const shard = engine.topology.shardOf('acme');
+        await eventually('it expires', async () => (await engine.endings.expire(shard, 10)) > 0);
+      }
+      const state = how === 'superseded' ? 'cancelled' : how;
+      expect((await engine.jobs.get('acme', job.id)).state).toBe(state);
+      const next = await engine.jobs.accept('acme', request, context);
+      expect(next.isNew).toBe(true);
+      expect(await engine.jobs.accept('acme', request, context)).toMatchObject({
+        isNew: false,
+        job: { id: next.job.id },
+      });
+    },
+  );
+
+  test('stands again when it was cancelled and is retried', async () => {
+    const { job } = await add('first', 1, { ttlMs: LONG_MS });
+    await engine.control.cancel('acme', job.id, { reason: 'wanted', graceMs: 0 });
+    await engine.control.retry('acme', job.id);
+    const again = await add('first', 2, { ttlMs: LONG_MS });
+    expect(again).toMatchObject({ isNew: false, job: { id: job.id, state: 'waiting' } });
+  });
+
   test('is for one tenant and one queue, whatever the id', async () => {
     const ids = ['__proto__', '*', '{}', '{x}:wait', ':stalled', 'a:delayed', '\u0000', 'ü'.repeat(256)];
     for (const id of ids) {

@@ -24,12 +24,18 @@ beforeAll(() => {
   execFileSync(process.execPath, ['--import', 'tsx', 'scripts/build.ts'], { cwd: ROOT });
 });
 
-test('the build holds every Lua script and neither tests nor the demo', () => {
-  const scripts = (root: string): string[] =>
-    readdirSync(join(root, 'queues'), { recursive: true, encoding: 'utf8' })
-      .filter((path) => path.endsWith('.lua'))
+test('the build holds every Lua script and style sheet, and neither tests nor the demo', () => {
+  const read = (root: string): string[] =>
+    ['queues', 'src']
+      .flatMap((folder) =>
+        readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((path) =>
+          join(folder, path),
+        ),
+      )
+      .filter((path) => /\.(lua|css)$/.test(path))
       .sort();
-  expect(scripts(join(ROOT, 'dist'))).toEqual(scripts(ROOT));
+  expect(read(join(ROOT, 'dist'))).toEqual(read(ROOT));
+  expect(read(ROOT)).toContain('src/dashboard/tenants/tenants.css');
   expect(readdirSync(join(ROOT, 'dist')).sort()).toEqual(['queues', 'src', 'workers']);
   expect(existsSync(join(ROOT, 'dist/src/demo'))).toBe(false);
 });

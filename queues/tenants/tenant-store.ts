@@ -8,6 +8,8 @@ import { withRedis } from '../topology/redis-errors.ts';
 import type { FairQueueBackend } from '../fair/index.ts';
 import type { Topology } from '../topology/topology.ts';
 import type { Room } from './room.ts';
+import { tenantIds } from './tenant-ids.ts';
+import type { TenantIdQuery } from './tenant-ids.ts';
 import type { Tenants } from './types.ts';
 
 const FACTORY_SETTINGS = TenantSettings.parse({});
@@ -108,6 +110,10 @@ export class TenantStore implements Tenants {
       const ids = await this.#topology.redis.smembers(this.#topology.keys.tenants);
       return Promise.all(ids.sort().map((id) => this.get(id)));
     });
+  }
+
+  async ids(query: TenantIdQuery): Promise<string[]> {
+    return withRedis(() => tenantIds(this.#topology, query));
   }
 
   async #read(id: string): Promise<StoredTenant | null> {

@@ -7,6 +7,7 @@ import type {
   TenantSettingsInput,
 } from '../../src/shared/tenant-schemas.ts';
 import type { Room } from './room.ts';
+import type { TenantIdQuery } from './tenant-ids.ts';
 
 export interface Tenants {
   /** Stores the settings; they hold from the next pick on. `*` sets the defaults. @throws WaggleError validation */
@@ -20,6 +21,8 @@ export interface Tenants {
   remove(id: string): Promise<void>;
   /** Every configured tenant, by id. */
   list(): Promise<Tenant[]>;
+  /** The first ids of configured tenants after one, sorted, without `*`. For whom the list may be too long. */
+  ids(query: TenantIdQuery): Promise<string[]>;
   /**
    * Lets none of the tenant's jobs start for `forMs`, or until it is resumed (null); running ones go on.
    * @throws WaggleError not_found

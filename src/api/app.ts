@@ -75,7 +75,7 @@ export function createApp({
   app.use(
     DASHBOARD,
     createDashboard({
-      topology: engine.topology,
+      engine,
       adminToken: settings.adminToken,
       authenticate,
       audit,

@@ -39,10 +39,23 @@ export async function audited(
     tenant: tenantOf(route, call),
     requestId: call.requestId,
   };
+  return recordedAct(audit, act, handle, (reply) => ({
+    status: reply.status,
+    detail: detailOf(route, call, reply),
+  }));
+}
+
+/** Does what the admin asks for and records it, whatever comes of it. */
+export async function recordedAct<T>(
+  audit: Audit,
+  act: Omit<AuditAct, 'status' | 'detail'>,
+  perform: () => Promise<T>,
+  outcomeOf: (result: T) => Pick<AuditAct, 'status' | 'detail'>,
+): Promise<T> {
   try {
-    const reply = await handle();
-    await audit({ ...act, status: reply.status, detail: detailOf(route, call, reply) });
-    return reply;
+    const result = await perform();
+    await audit({ ...act, ...outcomeOf(result) });
+    return result;
   } catch (error) {
     if (!(error instanceof RequestAbortedError)) {
       const { status, code } = toWaggleError(error);
@@ -54,8 +67,12 @@ export async function audited(
 
 function tenantOf(route: Route, { tenant, params }: RouteCall<never, never>): string | null {
   if (tenant !== '') return tenant;
-  const named = route.path.startsWith('/v1/tenants/') ? (params['id'] ?? '') : '';
-  return named === DEFAULT_TENANT || isTenantId(named) ? named : null;
+  return route.path.startsWith('/v1/tenants/') ? namedTenant(params['id'] ?? '') : null;
+}
+
+/** The tenant that a path names, as it is recorded; null for what cannot be one. */
+export function namedTenant(id: string): string | null {
+  return id === DEFAULT_TENANT || isTenantId(id) ? id : null;
 }
 
 function detailOf(route: Route, call: RouteCall<never, never>, reply: Reply): AuditAct['detail'] {

@@ -6,6 +6,7 @@ import { Router } from 'express';
 import type { Express, RequestHandler } from 'express';
 import { isRedisUnavailable } from '../../queues/topology/redis-errors.ts';
 import type { Topology } from '../../queues/topology/topology.ts';
+import { boardName } from './board-address.ts';
 
 /**
  * Actions of Bull Board that would go round the API: a job made here would have no tenant, and its envelope must not be
@@ -27,7 +28,10 @@ export function createBoard(topology: Topology, path: string): Router {
       uiConfig: {
         boardTitle: 'Waggle',
         hideDocsLink: true,
-        miscLinks: [{ text: 'Log out', url: `${path}/logout` }],
+        miscLinks: [
+          { text: 'Tenants', url: `${path}/tenants` },
+          { text: 'Log out', url: `${path}/logout` },
+        ],
         showMetrics: false,
         // Waggle's workers share connections between queues, so a list of connections by queue would be wrong.
         showWorkers: false,
@@ -81,7 +85,7 @@ class ShardAdapter extends BullMQAdapter {
 
   constructor(queue: Queue, shard: number) {
     super(queue);
-    this.#boardName = `${queue.name} (shard ${shard})`;
+    this.#boardName = boardName(queue.name, shard);
   }
 
   override getName(): string {

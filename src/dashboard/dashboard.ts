@@ -1,6 +1,6 @@
 import { Router } from 'express';
 import type { Request, RequestHandler, Response } from 'express';
-import type { Topology } from '../../queues/topology/topology.ts';
+import type { Engine } from '../../queues/engine.ts';
 import { adminTokenMatcher } from '../api/auth/admin-token.ts';
 import type { Audit } from '../api/audit.ts';
 import type { Authenticate } from '../api/auth/authenticate.ts';
@@ -15,6 +15,7 @@ import { loginRoutes } from './login.ts';
 import { mayActWithCookie } from './same-origin.ts';
 import { dashboardSessions } from './session.ts';
 import type { Sessions } from './session.ts';
+import { createTenantPages } from './tenants/tenants.ts';
 
 /** Wrong tokens a minute. The overall bound keeps many addresses from guessing together; it costs nobody the API. */
 const LOGINS = { perAddress: 5, overall: 1000 };
@@ -22,7 +23,7 @@ const LOGINS = { perAddress: 5, overall: 1000 };
 const READS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 export interface DashboardOptions {
-  topology: Topology;
+  engine: Engine;
   adminToken: string;
   authenticate: Authenticate;
   audit: Audit;
@@ -30,21 +31,16 @@ export interface DashboardOptions {
   path: string;
 }
 
-/** Bull Board over every queue and shard, for the admin: with a session after logging in, or with the bearer token. */
-export function createDashboard({
-  topology,
-  adminToken,
-  authenticate,
-  audit,
-  path,
-}: DashboardOptions): Router {
+/** Bull Board over every queue and shard, and pages of the tenants, for the admin: with a session after logging in, or with the bearer token. */
+export function createDashboard({ engine, adminToken, authenticate, audit, path }: DashboardOptions): Router {
   const sessions = dashboardSessions(adminToken, path);
   const throttle = new FailureThrottle(LOGINS);
   const router = Router();
   router.use(labelled(path), pageSecurityHeaders());
   router.use(loginRoutes({ path, sessions, throttle, audit, isAdminToken: adminTokenMatcher(adminToken) }));
-  router.use(adminOnly(path, sessions, authenticate), recorded(audit));
-  router.use(createBoard(topology, path));
+  router.use(adminOnly(path, sessions, authenticate));
+  router.use('/tenants', createTenantPages({ engine, audit, path }));
+  router.use(recorded(audit), createBoard(engine.topology, path));
   return router;
 }
 

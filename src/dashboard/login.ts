@@ -1,16 +1,14 @@
 import { Router } from 'express';
-import type { Request, Response } from 'express';
 import type { Audit } from '../api/audit.ts';
 import { addressOf } from '../api/auth/address.ts';
 import type { FailureThrottle } from '../api/auth/failure-throttle.ts';
-import { readBytes } from '../api/http/body.ts';
 import { WaggleError } from '../shared/errors.ts';
 import { dashboardAct } from './act.ts';
+import { readForm } from './form.ts';
 import { loginPage, logoutPage } from './pages.ts';
 import { mayActWithCookie } from './same-origin.ts';
+import { sendPage } from './send-page.ts';
 import type { Sessions } from './session.ts';
-
-const MAX_FORM_BYTES = 8 * 1024;
 
 export interface LoginDeps {
   /** Where the dashboard is mounted. */
@@ -29,7 +27,7 @@ export function loginRoutes({ path, sessions, throttle, isAdminToken, audit }: L
 
   router.post('/login', async (req, res) => {
     if (!mayActWithCookie(req)) throw fromElsewhere();
-    const token = await submittedToken(req);
+    const token = (await readForm(req)).get('token') ?? '';
     const address = addressOf(req);
     const waitMs = throttle.waitMs(address);
     if (waitMs > 0) {
@@ -60,16 +58,4 @@ export function loginRoutes({ path, sessions, throttle, isAdminToken, audit }: L
 
 function fromElsewhere(): WaggleError {
   return new WaggleError('forbidden', 'This request comes from another site.');
-}
-
-async function submittedToken(req: Request): Promise<string> {
-  if (!/^application\/x-www-form-urlencoded\s*(;|$)/i.test(req.headers['content-type'] ?? '')) {
-    throw new WaggleError('unsupported_media_type', 'Send the form as application/x-www-form-urlencoded.');
-  }
-  const form = await readBytes(req, MAX_FORM_BYTES);
-  return new URLSearchParams(form.toString('utf8')).get('token') ?? '';
-}
-
-function sendPage(res: Response, status: number, html: string): void {
-  res.status(status).setHeader('Cache-Control', 'no-store').type('html').send(html);
 }

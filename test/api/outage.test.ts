@@ -37,6 +37,8 @@ const calls: [string, string, CallOptions][] = [
   ['PUT', '/v1/tenants/acme', { body: { weight: 2 } }],
   ['POST', '/v1/tenants/acme/keys', { body: {} }],
   ['GET', '/dashboard/api/queues', {}],
+  ['GET', '/dashboard/tenants', {}],
+  ['GET', '/dashboard/tenants/acme', {}],
 ];
 
 test('without Redis every route says so soon, nothing hangs, and it recovers by itself', async () => {

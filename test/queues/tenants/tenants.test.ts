@@ -38,6 +38,31 @@ test('settings are kept, changed and listed; the creation stays', async () => {
   expect((await engine.tenants.list()).map((tenant) => tenant.id)).toEqual(expect.arrayContaining(['acme']));
 });
 
+test('ids are read a page at a time, in order, through any number of them', async () => {
+  const many = await openTestEngine();
+  try {
+    const { topology, tenants } = many;
+    expect(await tenants.ids({ prefix: '', after: '', limit: 10 })).toEqual([]);
+    const ids = Array.from({ length: 5000 }, (_, n) => `${n % 2 === 0 ? 'even' : 'odd'}-${n}`).sort();
+    await topology.redis.sadd(topology.keys.tenants, '*', ...ids);
+    const seen: string[] = [];
+    for (let page = ['']; page.length > 0; seen.push(...page)) {
+      page = await tenants.ids({ prefix: '', after: page.at(-1) ?? '', limit: 999 });
+      expect(page.length).toBeLessThanOrEqual(999);
+    }
+    expect(seen).toEqual(ids);
+    expect(await tenants.ids({ prefix: 'odd-49', after: 'odd-49', limit: 3 })).toEqual([
+      'odd-4901',
+      'odd-4903',
+      'odd-4905',
+    ]);
+    for (const prefix of ['*', 'o*', 'o?d', '[eo]', 'ODD', 'odd-4999-'])
+      expect(await tenants.ids({ prefix, after: '', limit: 10 })).toEqual([]);
+  } finally {
+    await many.close();
+  }
+});
+
 test('what is no tenant id is refused on the way in and not found on the way out', async () => {
   for (const id of ['', 'UPPER', 'a b', 'a:b', '-a', 'x'.repeat(64), '__proto__', '../x']) {
     await expect(engine.tenants.put(id, { weight: 1 })).rejects.toMatchObject({ code: 'validation' });

@@ -10,6 +10,7 @@ export { FairQueueBackend } from './backend.ts';
 export { KeyBusyError } from './group-options.ts';
 export { holdWrites } from './held-writes.ts';
 export { TurnBatches } from './turn-batches.ts';
+export type { Charged } from './charged-jobs.ts';
 export type { GroupOptions } from './group-options.ts';
 export type { Explanation, GroupCounts } from './backend.ts';
 export type { ClosedGate, Gate, GateChange, GateState } from './gates.ts';

@@ -3,8 +3,8 @@
 
   Invariants: a batch is booked once, however often it is sent: its sender numbers its batches, and sends the next one
   when the one before was answered. The number is written first, because a server without memory refuses a script's first
-  write and then nothing is booked. A minute's weight is the sum of those of the tenants that started something in it, each
-  as it was at its first start.
+  write and then nothing is booked. A minute's weight is the sum of those of the tenants that took units in it, each
+  as it was when they first did.
 
   KEYS[1] usage of the shard: HASH, <minute>:units, <minute>:weight
   KEYS[2] STRING: the last batch of this sender that was booked
@@ -44,7 +44,7 @@ for _, entry in ipairs(batch) do
   local key, ownWeight, counts = entry[1], entry[2], entry[3]
   local before = redis.call('HGET', key, minute)
   local sums = before and cjson.decode(before) or {}
-  if counts.started and not sums.weight then
+  if counts.units and not sums.weight then
     sums.weight = ownWeight
     weight = weight + ownWeight
   end

@@ -2,8 +2,9 @@ import { isTenantId } from '../../src/shared/ids.ts';
 import { bucketOf } from './wait-histogram.ts';
 
 /**
- * What a tenant used, as it is stored for a minute: `started`, `units`, `completed`, `failed`, and `w<bucket>` first
- * starts that waited so long (see wait-histogram.ts). What is not there is 0.
+ * What a tenant used, as it is stored for a minute: `started`, `units` (what those starts cost, and run time that ended and
+ * is charged), `completed`, `failed`, and `w<bucket>` first starts that waited so long (see wait-histogram.ts). What is not
+ * there is 0.
  */
 export type Counts = Record<string, number>;
 
@@ -31,6 +32,12 @@ export class Tally {
     increase(counts, 'started', 1);
     increase(counts, 'units', units);
     if (waitMs !== null) increase(counts, `w${bucketOf(waitMs)}`, 1);
+  }
+
+  /** What a run took beyond the units of its start. */
+  charged(tenant: string, units: number): void {
+    const counts = this.#countsOf(tenant);
+    if (counts !== null) increase(counts, 'units', units);
   }
 
   finished(tenant: string, outcome: 'completed' | 'failed'): void {

@@ -7,11 +7,11 @@ import type { Histogram } from './wait-histogram.ts';
 export interface Minute {
   /** Whole minutes since 1970. */
   minute: number;
-  /** What all tenants started together. */
+  /** What all tenants took together, by starts and by run time that is charged. */
   units: number;
-  /** The summed weight of those that started something. */
+  /** The summed weight of those that took something. */
   weight: number;
-  /** What the tenant in question used, and its `weight` if it started something. */
+  /** What the tenant in question used, and its `weight` if it took something. */
   own: Counts;
 }
 

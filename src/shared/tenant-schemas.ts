@@ -155,12 +155,15 @@ const UsageWindow = z
     finished: z.strictObject({ completed: Count, failed: Count }),
     share: z
       .strictObject({
-        received: Share.meta({ description: 'Part of all that was started which was its own.' }),
+        received: Share.meta({
+          description:
+            'Part of all that was started, and of the run time that is charged, which was its own.',
+        }),
         entitled: Share.meta({
-          description: 'Its weight among those that started something, minute by minute.',
+          description: 'Its weight among those that started something or were charged, minute by minute.',
         }),
       })
-      .meta({ description: 'null when nothing was started by anybody.' }),
+      .meta({ description: 'null when nothing was started by anybody, or charged.' }),
     waitMs: z.strictObject({ p50: Milliseconds, p95: Milliseconds, p99: Milliseconds }).meta({
       description: 'From when a job was due to its first start, to within a tenth; null without any.',
     }),

@@ -69,6 +69,32 @@ describe('an account', () => {
     }
   });
 
+  test('holds run time that is charged, however a run ended', async () => {
+    const slow = defineTask({ name: 'slow', payload: z.unknown(), defaults: { attempts: 2 } });
+    const takesTime = handle(slow, async (ctx) => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (ctx.job.payload === 'fails') throw new TaskError('refused', 'no', { retryable: false });
+      if (ctx.job.payload === 'again' && ctx.attempt === 1) throw new Error('once more');
+      return null;
+    });
+    waggle = await openTestWaggle({ handlers: [takesTime], shards: 2 });
+    const [charged = '', other = ''] = tenantsByShard(waggle.engine, 2);
+    await waggle.engine.tenants.put(charged, { chargeRunMs: 10 });
+    await untilMinuteIsYoung(waggle.engine);
+    const { worker } = waggle.startWorker();
+    for (const payload of ['ok', 'again', 'fails'])
+      for (const tenant of [charged, other])
+        await waggle.finished(
+          tenant,
+          await waggle.enqueue(tenant, 'slow', payload, { backoff: { type: 'fixed', delayMs: 0 } }),
+        );
+    await worker.drain();
+    const { started, share } = hourOf(await waggle.engine.usage.of(charged));
+    expect(started).toBe(4);
+    // Four starts of each, and four times ten at least for their time: 44 of 48.
+    expect(share.received).toBeGreaterThan(0.91);
+  });
+
   test('tells how long jobs waited, without the time they were not due', async () => {
     waggle = await openTestWaggle({ handlers });
     const { engine: own } = waggle;

@@ -1,9 +1,19 @@
+/** Tenants of a source whose debts are remembered. */
+const MOST_DEBTORS = 10_000;
+
 /**
  * Who gets the next free slot: start-time fair queueing over the sources of a worker.
  *
  * Every source has a pass, the virtual time its next job is due; a granted job moves it by `units / weight`. The source
  * with the lowest pass among those that may have work is next, so granted units go in proportion to the weights. A source
  * that comes back from being idle starts at the current virtual time: it is served soon, but idle time is no credit.
+ *
+ * What a run takes is known when it ends. It is its tenant's debt, not that of others in the source, and who owes is served
+ * later in its shard's ring. So the pass moves when the tenant is served again, to where that ring has come meanwhile: its
+ * finish tag, which is up to the whole debt ahead where nobody else was served, and behind where others were for so long.
+ * Debts outlive idle times of a source; when nobody has work, nobody is owed anything, as in a ring.
+ *
+ * Passes say who is before whom and nothing else: however far ahead a source is, it has every slot that no other one wants.
  * Pure bookkeeping: no clock, no Redis.
  */
 export class Arbiter {
@@ -12,7 +22,7 @@ export class Arbiter {
 
   /** @param sources how many there are; they are called by their index */
   constructor(sources: number) {
-    this.#lanes = Array.from({ length: sources }, () => ({ weight: 1, pass: 0, underWay: 0, ready: false }));
+    this.#lanes = Array.from({ length: sources }, newLane);
   }
 
   /**
@@ -37,6 +47,7 @@ export class Arbiter {
     const lane = this.#lane(index);
     if (ready && !lane.ready) lane.pass = Math.max(lane.pass, this.#virtualTime);
     lane.ready = ready;
+    if (!ready && this.#isIdle()) this.#settleAll();
   }
 
   /**
@@ -69,12 +80,26 @@ export class Arbiter {
     this.#lane(index).underWay -= 1;
   }
 
-  /** The source got a slot for one job, which costs its tenant so many units. */
-  granted(index: number, units = 1): void {
+  /** The source got a slot for one job of a tenant, which costs so many units. */
+  granted(index: number, units = 1, tenant = ''): void {
     const lane = this.#lane(index);
     this.setReady(index, true);
+    lane.pass = Math.max(lane.pass, lane.finishes.get(tenant) ?? 0);
+    lane.finishes.delete(tenant);
     this.#virtualTime = Math.max(this.#virtualTime, this.#lowestPass());
     lane.pass += units / lane.weight;
+  }
+
+  /** A run of the source has taken so many units more than when it was granted, of a tenant of this weight. */
+  charged(index: number, units: number, tenant: string, weight: number): void {
+    const { pass, finishes } = this.#lane(index);
+    // When nothing waits there is nobody to owe it.
+    if (this.#isIdle()) return;
+    const finish = Math.max(pass, this.#virtualTime, finishes.get(tenant) ?? 0);
+    // Those charged last stand last.
+    finishes.delete(tenant);
+    if (finishes.size >= MOST_DEBTORS) forgetFirst(finishes);
+    finishes.set(tenant, finish + units / weight);
   }
 
   /**
@@ -86,6 +111,16 @@ export class Arbiter {
     const lane = this.#lane(index);
     const pass = expectedPass(lane) - bound / lane.weight;
     return this.#lanes.every((other) => other === lane || !other.ready || pass <= expectedPass(other));
+  }
+
+  #isIdle(): boolean {
+    return !this.#lanes.some((lane) => lane.ready);
+  }
+
+  /** Everybody is equal: virtual time is beyond all passes, and who was ahead of it is not any more. */
+  #settleAll(): void {
+    this.#virtualTime = Math.max(this.#virtualTime, ...this.#lanes.map((lane) => lane.pass));
+    for (const lane of this.#lanes) lane.finishes.clear();
   }
 
   #lowestPass(): number {
@@ -108,6 +143,18 @@ interface Lane {
   /** Jobs asked for that have not come yet. */
   underWay: number;
   ready: boolean;
+  /** Where tenants stand whose runs were charged, until they are served again. */
+  readonly finishes: Map<string, number>;
+}
+
+function newLane(): Lane {
+  return { weight: 1, pass: 0, underWay: 0, ready: false, finishes: new Map() };
+}
+
+/** The debt that was made first is likely to be outdated; more of them than are remembered are forgiven. */
+function forgetFirst(finishes: Map<string, number>): void {
+  const [first] = finishes.keys();
+  if (first !== undefined) finishes.delete(first);
 }
 
 function expectedPass(lane: Lane): number {

@@ -17,7 +17,7 @@ import { Arbiter } from './arbiter.ts';
 import type { Marker } from './doorbell.ts';
 import type { Doorbells } from './doorbells.ts';
 import type { Executor } from './executor.ts';
-import { unitsOf } from './source.ts';
+import { groupIdOf, unitsOf, unitsOfRun } from './source.ts';
 import type { Claimed, Job, ShardSource } from './source.ts';
 import { Weights } from './weights.ts';
 
@@ -215,11 +215,19 @@ export class Dispatcher {
       return fetching;
     };
     try {
-      const next = await this.#options.executor.execute(lane.source, job, token, mayFetch);
+      const next = await this.#options.executor.execute(lane.source, job, token, {
+        mayFetch,
+        recorded: () => this.#charge(lane, job, performance.now() - startedAt),
+      });
       return next === null ? null : this.#take(lane, next, markers);
     } finally {
       if (fetching) this.#arbiter.settled(lane.index);
     }
+  }
+
+  #charge(lane: Lane, job: Job, ranMs: number): void {
+    if (job.charge === undefined) return;
+    this.#arbiter.charged(lane.index, unitsOfRun(job, ranMs), groupIdOf(job), job.charge.weight);
   }
 
   #mayKeepSlot(lane: Lane, tookMs: number): boolean {
@@ -235,7 +243,7 @@ export class Dispatcher {
     if (claimed.job !== null) {
       lane.window = Math.min(lane.window * 2, MAX_WINDOW);
       this.#wake(lane, null);
-      this.#arbiter.granted(lane.index, unitsOf(claimed.job));
+      this.#arbiter.granted(lane.index, unitsOf(claimed.job), groupIdOf(claimed.job));
       return claimed.job;
     }
     lane.window = 1;

@@ -40,6 +40,14 @@ export interface ExecutorOptions {
   resultBytes: number;
 }
 
+/** The slot in which a job runs. */
+export interface Slot {
+  /** Whether its next job may be claimed together with the record. Asked right before each try to record. */
+  mayFetch: () => boolean;
+  /** The outcome is in Redis, or the job is not ours any more: what its run takes is known. The slot may be kept longer. */
+  recorded: () => void;
+}
+
 /** News of a cancel may overtake that of the job's claim by no more than this. */
 const EARLY_MS = 2000;
 
@@ -63,20 +71,15 @@ export class Executor {
   /**
    * Runs one job to its record. Resolves when its slot is free: a handler that ignores its abort keeps the slot until it
    * really ends, because the alternative is more handlers at work than the budget allows.
-   * @param mayFetch whether the slot's next job may be claimed together with the record
    * @returns what was claimed with the record, or null
    */
-  async execute(
-    source: ShardSource,
-    job: Job,
-    token: string,
-    mayFetch: () => boolean,
-  ): Promise<Claimed | null> {
+  async execute(source: ShardSource, job: Job, token: string, slot: Slot): Promise<Claimed | null> {
     const run = this.#begin(source, job, token);
     let next: Claimed | null = null;
     try {
       run.outcome = this.#parse(run) ?? this.#check(run) ?? (await this.#attempt(run));
-      next = await this.#record(run, mayFetch);
+      next = await this.#record(run, slot.mayFetch);
+      slot.recorded();
       this.#report(run);
       this.#follow(run);
       run.markRecorded();

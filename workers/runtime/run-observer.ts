@@ -4,19 +4,19 @@ import type { WorkerMetrics } from '../health/metrics.ts';
 import { firstWaitMs } from './first-wait.ts';
 import { traceparentOf } from './run.ts';
 import type { Run } from './run.ts';
-import { unitsOf } from './source.ts';
+import { unitsOf, unitsOfRun } from './source.ts';
 import { TaskError } from './task-error.ts';
 import type { UsageAccount } from './usage-account.ts';
 
 /** Tells the log, the metrics and the tenants' accounts how runs went. Stacks appear here and nowhere else. */
 export class RunObserver {
   readonly #metrics: WorkerMetrics;
-  readonly #usage: Pick<UsageAccount, 'started' | 'finished'>;
+  readonly #usage: Pick<UsageAccount, 'started' | 'charged' | 'finished'>;
   readonly #logger: Logger;
 
   constructor(options: {
     metrics: WorkerMetrics;
-    usage: Pick<UsageAccount, 'started' | 'finished'>;
+    usage: Pick<UsageAccount, 'started' | 'charged' | 'finished'>;
     logger: Logger;
   }) {
     this.#metrics = options.metrics;
@@ -32,13 +32,14 @@ export class RunObserver {
   }
 
   finished(run: Run): void {
-    const seconds = (performance.now() - run.startedAt) / 1000;
+    const ranMs = performance.now() - run.startedAt;
+    const seconds = ranMs / 1000;
     const task = taskLabel(run);
     this.#metrics.finished.inc({ task, outcome: run.outcome.kind });
     this.#metrics.runSeconds.observe({ task }, seconds);
     const waitMs = firstWaitMs(run);
     if (waitMs !== null) this.#metrics.waitSeconds.observe({ queue: run.source.name }, waitMs / 1000);
-    this.#account(run);
+    this.#account(run, ranMs);
     this.#log(run, seconds);
   }
 
@@ -53,8 +54,11 @@ export class RunObserver {
     this.#logger.warn(fields(run), 'an aborted handler has ended; what it returned does not count');
   }
 
-  #account({ envelope, source, outcome }: Run): void {
+  /** However a run ended, also where the job is not ours any more: the tenant had the slot for so long. */
+  #account({ envelope, source, job, outcome }: Run, ranMs: number): void {
     if (envelope === null) return;
+    const units = unitsOfRun(job, ranMs);
+    if (units > 0) this.#usage.charged(source.shard, envelope.tenant, units);
     if (outcome.kind === 'complete') this.#usage.finished(source.shard, envelope.tenant, 'completed');
     if (outcome.kind === 'fail') this.#usage.finished(source.shard, envelope.tenant, 'failed');
   }

@@ -1,10 +1,10 @@
 import { ErrorCode, Worker } from 'bullmq';
 import type { Job as BullJob, JobJson } from 'bullmq';
-import type { FairJobsOptions, FairQueueBackend } from '../../queues/fair/index.ts';
+import type { Charged, FairJobsOptions, FairQueueBackend } from '../../queues/fair/index.ts';
 import { createWaggleBackend } from '../../queues/topology/backend.ts';
 import type { RedisConnection } from '../../queues/topology/connections.ts';
 
-export type Job = BullJob<unknown, unknown, string>;
+export type Job = BullJob<unknown, unknown, string> & Charged;
 
 /**
  * How often a job may lose its worker before it is failed for good. A job that kills its process also takes the others
@@ -128,7 +128,7 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
 
   /** Lets no job of the job's tenant start for `forMs`, in no queue. */
   async pauseTenant(job: Job, forMs: number): Promise<void> {
-    await this.backend.extendGroupPause((job.opts as FairJobsOptions).group?.id ?? '', forMs);
+    await this.backend.extendGroupPause(groupIdOf(job), forMs);
   }
 
   /** Delays the job for `forMs`, in which it keeps its key and so holds up those behind it. No attempt is spent. */
@@ -149,8 +149,14 @@ export class ShardSource extends Worker<unknown, unknown, string, FairQueueBacke
     this.backend = this.backendFactory(this.name, this.opts, { withBlockingConnection: false });
   }
 
+  protected override createJob(json: JobJson & Charged, id: string): BullJob {
+    const job: BullJob & Charged = this.#jobOf(json, id);
+    if (json.charge) job.charge = json.charge;
+    return job;
+  }
+
   /** A job whose body is not JSON must still become a job, or nobody could ever fail it. */
-  protected override createJob(json: JobJson, id: string): BullJob {
+  #jobOf(json: JobJson, id: string): BullJob {
     try {
       return super.createJob(json, id);
     } catch {
@@ -183,9 +189,23 @@ export function saysLockLost(error: unknown): boolean {
   );
 }
 
-/** What a job takes of its tenant's share when it starts. */
+/** Who pays for a job: its tenant, as the fair backend knows it. */
+export function groupIdOf(job: Pick<Job, 'opts'>): string {
+  return (job.opts as FairJobsOptions).group?.id ?? '';
+}
+
+/** What a job takes of its tenant's share when it starts; see also {@link unitsOfRun}. */
 export function unitsOf(job: Pick<Job, 'opts'>): number {
   return (job.opts as FairJobsOptions).group?.cost ?? 1;
+}
+
+/**
+ * What so many ms of a job's run take of it in addition, once they are over; 0 where time is not charged. Redis charges the
+ * group by its own clock and by the limit it has in the end; this is the same to within a round trip, but where the limit
+ * has changed meanwhile.
+ */
+export function unitsOfRun({ charge }: Charged, ranMs: number): number {
+  return charge === undefined ? 0 : ranMs / charge.runMs;
 }
 
 /** The stack stays out of Redis: it is in the worker's log. */

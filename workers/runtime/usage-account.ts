@@ -45,6 +45,11 @@ export class UsageAccount {
     this.#shards.get(shard)?.tally.started(tenant, units, waitMs);
   }
 
+  /** A run is over that took so many units more than at its start. */
+  charged(shard: number, tenant: string, units: number): void {
+    this.#shards.get(shard)?.tally.charged(tenant, units);
+  }
+
   finished(shard: number, tenant: string, outcome: 'completed' | 'failed'): void {
     this.#shards.get(shard)?.tally.finished(tenant, outcome);
   }

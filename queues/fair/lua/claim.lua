@@ -3,7 +3,8 @@
 
   Gives the next job under fair shares to a worker: active list, lock, `active` event, processedOn, ats, pb.
   It does what BullMQ's prepareJobForProcessing does, with two differences a worker cannot see: the marker is left
-  to the caller, and the changed fields are patched into the reply instead of read back.
+  to the caller, and the changed fields are patched into the reply instead of read back: `slot` only where it says that the
+  job's time is charged.
 
   Returns { job fields, job id, 0, 0 } and whether more jobs are waiting; nil when nothing is. Cost: 5 calls for the pick,
   5 for the claim. `worker` is its name or ''.
@@ -81,5 +82,8 @@ local function claimNext(base, timestamp, worker, token, lockDuration, gated)
   fields[atProcessedOn], fields[atProcessedOn + 1] = 'processedOn', timestamp
   atStarts = atStarts or #fields + 1
   fields[atStarts], fields[atStarts + 1] = 'ats', starts
+  if slot and string.byte(slot) ~= 58 then -- :
+    fields[#fields + 1], fields[#fields + 2] = 'slot', slot
+  end
   return { fields, jobId, 0, 0 }, more
 end

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import type { Job, Worker } from 'bullmq';
+import type { FairJobsOptions } from '../../../queues/fair/index.ts';
 import { inLab } from './bullmq-lab.ts';
 
 /** The next job by each of the ways in which a worker is given one. */
@@ -31,6 +32,41 @@ for (const [way, claim] of Object.entries(claims)) {
         0,
       ]);
       expect(await queue.getJob('next-1')).toMatchObject({ delay: 0, priority: 0 });
+    });
+  });
+}
+
+for (const [way, claim] of Object.entries(claims)) {
+  test(`a job whose run time is charged tells by how much, fetched by ${way}`, async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue('q'), lab.hand('q', { name: 'w' })];
+      await lab
+        .backend(queue)
+        .setGroupLimits('1:2', { weight: 0.5, chargeRunMs: 70, queues: { q: { chargeRunMs: 250 } } });
+      await queue.add('running', {});
+      await queue.add('slot', {}, { group: { id: '1:2' } } as FairJobsOptions);
+      const running = await worker.getNextJob('t', { block: false });
+      if (!running) throw new Error('Nothing to run');
+      expect(await claim(worker, running)).toMatchObject([
+        { name: 'slot', charge: { runMs: 250, weight: 0.5 } },
+        '2',
+        0,
+        0,
+      ]);
+    });
+  });
+
+  test(`one whose run time is not charged does not, fetched by ${way}`, async () => {
+    await inLab('fair', async (lab) => {
+      const [queue, worker] = [lab.queue('q'), lab.hand('q', { name: 'w' })];
+      await lab.backend(queue).setGroupLimits('limited', { maxRunning: 2, rate: { limit: 5, periodMs: 1 } });
+      await queue.add('running', {});
+      await queue.add('slot', {}, { group: { id: 'limited' } } as FairJobsOptions);
+      const running = await worker.getNextJob('t', { block: false });
+      if (!running) throw new Error('Nothing to run');
+      const [json] = (await claim(worker, running)) as (object | null)[];
+      expect(json).toMatchObject({ name: 'slot' });
+      expect(json).not.toHaveProperty('charge');
     });
   });
 }

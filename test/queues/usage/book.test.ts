@@ -103,6 +103,17 @@ test('a weight is that of the first start in a minute, and counts once', async (
   expect(lastHour(await engine.usage.of(one)).share).toEqual({ received: 2 / 3, entitled: 0.75 });
 });
 
+test('run time that is charged is received, and makes a contender also in a minute without a start', async () => {
+  const [long = '', short = ''] = tenantsOf(2);
+  await book(short, started(3));
+  await book(long, { units: 9, completed: 1 });
+  expect(lastHour(await engine.usage.of(long))).toMatchObject({
+    started: 0,
+    share: { received: 0.75, entitled: 0.5 },
+  });
+  expect(lastHour(await engine.usage.of(short)).share).toEqual({ received: 0.25, entitled: 0.5 });
+});
+
 test('a batch that is sent again is booked once, and the next one is booked', async () => {
   const sender = 'here';
   await book('acme', started(1), { sender });

@@ -52,6 +52,19 @@ test('brings what there is every second while it runs; starting and stopping twi
   });
 });
 
+test('what a run took beyond its start is received like what it took then', async () => {
+  const account = open(booking);
+  account.started(0, 'long', 1, null);
+  account.charged(0, 'long', 4.5);
+  account.charged(0, 'long', 1.5);
+  account.charged(7, 'of-no-shard-here', 100);
+  account.started(0, 'short', 1, null);
+  await account.flush();
+  const { started, share } = (await engine.usage.of('long')).windows[2] ?? {};
+  expect(started).toBe(1);
+  expect(share?.received).toBeCloseTo(7 / 8, 9);
+});
+
 test('with nothing to tell, Redis is not asked', async () => {
   let calls = 0;
   const account = open(async () => void (calls += 1));

@@ -14,7 +14,8 @@
   wait, a:<queue> where some are set aside and held by limits (see aside.lua); held, set while it may be HELD in `park`
   somewhere. The group-wide ones hold for all queues of the prefix, so what happens in one queue moves it in the others.
   `slots` is the truth about active jobs, also of those whose hash is gone; run counts it. A job's hash has the field slot,
-  "<when it started, ms of Redis' clock, if that is charged>:<group>".
+  ":<group>", or "<when it started, ms of Redis' clock>/<c>/<w>:<group>" if its time is charged. What is charged in the end
+  goes by the limits of then; those in slot tell the worker, which shares its slots among several rings.
 ]]
 
 local NONE, NO_LIMIT, time = {}, { w = '1' }, nil
@@ -235,7 +236,8 @@ local function occupy(use, jobId, more, free)
   end
   native('HSET', use.key, unpack(changes))
   slotted[#slotted + 1], slotted[#slotted + 2] = use.queue .. ':' .. jobId, use.group
-  return started(use, more), (use.charge and string.format('%.0f', math.floor(use.now / 1000)) or '') .. ':' .. use.group
+  local charged = use.charge and string.format('%.0f/%.0f/', math.floor(use.now / 1000), use.charge) .. use.weight or ''
+  return started(use, more), charged .. ':' .. use.group
 end
 
 -- A job of the group, which has left `slots`, is not active any more. Whatever was held for its slot may run.
@@ -261,7 +263,7 @@ end
 
 -- What the field slot of a job's hash says: when it started, if that is charged, and its group.
 local function partsOf(slot)
-  return string.match(slot or '', '^(%d*):(.*)$')
+  return string.match(slot or '', '^(%d*)[^:]*:(.*)$')
 end
 
 -- The same for a job that is still in `slots`; returns whether it was. `slot` is what its hash has in that field; the hash

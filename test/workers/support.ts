@@ -35,10 +35,11 @@ export async function openTestWaggle(options: {
   handlers: readonly Registration[];
   shards?: number;
   redisUrl?: string;
+  keyPrefix?: string;
 }): Promise<TestWaggle> {
-  const { handlers, shards = 1, redisUrl = testRedisUrl() } = options;
+  const { handlers, shards = 1, redisUrl = testRedisUrl(), keyPrefix = freshPrefix('wk') } = options;
   const tasks = createTaskRegistry(handlers.map((handler) => handler.task));
-  const engine = await openEngine({ redisUrl, shards, logger: silent, tasks, keyPrefix: freshPrefix('wk') });
+  const engine = await openEngine({ redisUrl, shards, logger: silent, tasks, keyPrefix });
   const workers: RunningWorker[] = [];
   return {
     engine,
@@ -136,9 +137,9 @@ export interface WorkerProcess {
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-/** A real worker process. */
-export function forkWorker(env: Record<string, string>): WorkerProcess {
-  const child = spawn(process.execPath, nodeArguments('workers/main.ts'), {
+/** A real worker process, or another entry point that is one. */
+export function forkWorker(env: Record<string, string>, entry = 'workers/main.ts'): WorkerProcess {
+  const child = spawn(process.execPath, nodeArguments(entry), {
     cwd: ROOT,
     env: { PATH: process.env.PATH ?? '', LOG_LEVEL: 'debug', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

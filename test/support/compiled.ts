@@ -6,7 +6,7 @@ import { transformFile } from '@swc/core';
 import type { Options } from '@swc/core';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const SOURCES = ['src', 'workers', 'queues'];
+const SOURCES = ['src', 'workers', 'queues', 'test/workers/fixtures'];
 
 /** `rewriteRelativeImportExtensions` (`./x.ts` becomes `./x.js`) is missing in the types of swc. */
 const OPTIONS = {

@@ -35,10 +35,11 @@ export async function openTestWaggle(options: {
   handlers: readonly Registration[];
   shards?: number;
   redisUrl?: string;
+  keyPrefix?: string;
 }): Promise<TestWaggle> {
-  const { handlers, shards = 1, redisUrl = testRedisUrl() } = options;
+  const { handlers, shards = 1, redisUrl = testRedisUrl(), keyPrefix = freshPrefix('wk') } = options;
   const tasks = createTaskRegistry(handlers.map((handler) => handler.task));
-  const engine = await openEngine({ redisUrl, shards, logger: silent, tasks, keyPrefix: freshPrefix('wk') });
+  const engine = await openEngine({ redisUrl, shards, logger: silent, tasks, keyPrefix });
   const workers: RunningWorker[] = [];
   return {
     engine,

@@ -14,6 +14,8 @@ type Entry = [id: string, fields: string[]];
 
 /** An entry of a stream that is about a job. */
 export interface JobEvent {
+  /** Of the entry in its stream. */
+  id: string;
   jobId: string;
   /** BullMQ's name of it, such as `active` or `completed`; `written` when a handler wrote to the job's own stream. */
   event: string;
@@ -203,5 +205,5 @@ function jobEvent([id, fields]: Entry): JobEvent | undefined {
   }
   return event === undefined || jobId === undefined
     ? undefined
-    : { jobId, event, at: Number.parseInt(id, 10) };
+    : { id, jobId, event, at: Number.parseInt(id, 10) };
 }

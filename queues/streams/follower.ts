@@ -1,17 +1,21 @@
 import { queueOfJobId } from '../../src/shared/ids.ts';
-import type { JobState } from '../../src/shared/schemas.ts';
 import type { JobStreamEvent } from '../../src/shared/stream-schemas.ts';
+import { queueEvents } from '../jobs/job-events.ts';
 import type { JobReader } from '../jobs/reader.ts';
 import { contractState, isFinished, jobView } from '../jobs/view.ts';
 import type { StoredJob } from '../jobs/view.ts';
 import type { Topology } from '../topology/topology.ts';
-import type { EntryKind } from './writer.ts';
+import { missedStates, presentState } from './missed.ts';
+import type { DueState } from './missed.ts';
 import { formatPosition } from './position.ts';
-import type { Position } from './position.ts';
+import type { Position, Told } from './position.ts';
 import type { Watch, Watches } from './watches.ts';
+import type { EntryKind } from './writer.ts';
 
 /** Entries read at once: at their largest half a mebibyte. */
 const PAGE = 32;
+/** How often a job that starts while it is looked at is looked at again. One that always does is busy, not broken. */
+const LOOKS = 3;
 
 interface Entry {
   id: string;
@@ -31,34 +35,33 @@ export class Follower {
   readonly #tenant: string;
   readonly #id: string;
   readonly #shard: number;
+  readonly #queue: string;
   #position: Position;
-  #state: JobState | undefined;
+  /** What happened before this reader came and has not been told yet, in order. */
+  #missed: DueState[] = [];
+  /** How often the job has started, as far as is known. */
+  #starts = 0;
 
   constructor(parts: FollowerParts, tenant: string, id: string, after: Position) {
     this.#parts = parts;
     this.#tenant = tenant;
     this.#id = id;
     this.#shard = parts.topology.shardOf(tenant);
-    this.#position = { entry: after.entry, endedAt: null };
+    this.#queue = queueOfJobId(id) ?? '';
+    this.#position = after;
   }
 
   /**
    * The present state (unless the job has ended: then that comes last), what was written after the position, and then what
-   * happens, until the job has ended or `signal` aborts. States are told as they are heard of; those before the call are not kept.
+   * happens, until the job has ended or `signal` aborts. A position that says which state was told last is gone on from:
+   * what happened since comes in order, as far as the job's record says it. Other states are told as they are heard of.
    */
   async *events(signal: AbortSignal): AsyncGenerator<JobStreamEvent> {
     const { watches } = this.#parts;
-    const job = {
-      id: this.#id,
-      tenant: this.#tenant,
-      shard: this.#shard,
-      queue: queueOfJobId(this.#id) ?? '',
-    };
+    const job = { id: this.#id, tenant: this.#tenant, shard: this.#shard, queue: this.#queue };
     const watch = await watches.open(job, signal, () => this.#hasEnded());
     try {
-      const stored = await this.#read();
-      // Of one that has ended that comes last.
-      if (stored !== null && !isFinished(stored.state)) yield* this.#toState(stored.state, Date.now());
+      yield* this.#begin(watch);
       while (!signal.aborted) {
         // Asked before the entries are read: whatever was written before the end is found by the read after it.
         const { ended } = watch;
@@ -74,21 +77,40 @@ export class Follower {
     }
   }
 
+  async *#begin(watch: Watch): AsyncGenerator<JobStreamEvent> {
+    const { stored, lastEvent } = await this.#look();
+    // What was read has come of the events up to there; told again they would be out of order.
+    watch.statesAfter(lastEvent);
+    if (stored === null) return;
+    this.#starts = stored.json.attemptsStarted;
+    const { told } = this.#position;
+    const present = presentState(stored, Date.now());
+    if (told !== null) this.#missed = missedStates(told, stored.json, present);
+    else if (!isFinished(stored.state)) yield this.#state(present);
+  }
+
   async *#end(): AsyncGenerator<JobStreamEvent, boolean> {
     const stored = await this.#read();
     if (stored === null) {
+      const at = Date.now();
       const error = { code: 'removed', message: 'The job was removed', retryable: false };
-      yield this.#event('error', { error, at: iso(Date.now()) });
+      this.#toTelling('end', at);
+      yield this.#event('error', { error, at: iso(at) });
       return true;
     }
     // A job may be retried after its end.
     if (!isFinished(stored.state)) return false;
-    const { finishedOn = 0 } = stored.json;
-    yield* this.#toState(stored.state, finishedOn);
-    this.#position = { ...this.#position, endedAt: finishedOn };
+    const { state } = stored;
+    const { finishedOn = 0, attemptsStarted } = stored.json;
+    this.#starts = attemptsStarted;
+    const at = iso(finishedOn);
+    const { told } = this.#position;
+    if (told?.what !== state || told.endedAt !== finishedOn)
+      yield this.#state({ state, at: finishedOn }, finishedOn);
+    this.#toTelling('end', finishedOn);
     const { result, error } = jobView(stored);
-    if (error === null) yield this.#event('result', { result, at: iso(finishedOn) });
-    else yield this.#event('error', { error, at: iso(finishedOn) });
+    if (error === null) yield this.#event('result', { result, at });
+    else yield this.#event('error', { error, at });
     return true;
   }
 
@@ -98,7 +120,7 @@ export class Follower {
       for (const entry of entries) {
         const at = Number.parseInt(entry.id, 10);
         yield* this.#states(watch, at);
-        this.#position = { ...this.#position, entry: entry.id };
+        this.#position = { ...this.#position, entry: entry.id, since: 0 };
         yield this.#wrote(entry, iso(at));
       }
       if (entries.length < PAGE) break;
@@ -107,17 +129,27 @@ export class Follower {
   }
 
   *#states(watch: Watch, until: number): Generator<JobStreamEvent> {
+    for (let [due] = this.#missed; due !== undefined; [due] = this.#missed) {
+      if (due.at > until) return;
+      this.#missed.shift();
+      // Not compared with what was told before: it may have started twice.
+      yield this.#state(due);
+    }
     for (const { event, at } of watch.takeStates(until)) {
       const state = contractState(event, undefined);
+      if (state === 'active') this.#starts += 1;
       // The end is told last, with what came of it.
-      if (!isFinished(state)) yield* this.#toState(state, at);
+      if (!isFinished(state)) yield* this.#toState({ state, at });
     }
   }
 
-  *#toState(state: JobState, at: number): Generator<JobStreamEvent> {
-    if (state === this.#state) return;
-    this.#state = state;
-    yield this.#event('state', { state, at: iso(at) });
+  *#toState(due: DueState): Generator<JobStreamEvent> {
+    if (due.state !== this.#position.told?.what) yield this.#state(due);
+  }
+
+  #state({ state, at }: DueState, endedAt: number | null = null): JobStreamEvent {
+    this.#toTelling(state, endedAt);
+    return this.#event('state', { state, at: iso(at) });
   }
 
   #wrote({ kind, value }: Entry, at: string): JobStreamEvent {
@@ -129,6 +161,12 @@ export class Follower {
       case 'chunk':
         return this.#event('chunk', { chunk: value, at });
     }
+  }
+
+  /** The next event is no entry, and says this. */
+  #toTelling(what: Told['what'], endedAt: number | null): void {
+    const { entry, since } = this.#position;
+    this.#position = { entry, since: since + 1, told: { what, starts: this.#starts, endedAt } };
   }
 
   #event<E extends JobStreamEvent['event']>(
@@ -147,6 +185,25 @@ export class Follower {
       kind: kind as EntryKind,
       value: JSON.parse(json ?? 'null') as unknown,
     }));
+  }
+
+  /**
+   * The job, and the last event of its queue from before it was read. When it had started as often before as after, its state
+   * is one since the last start that its record counts.
+   */
+  async #look(): Promise<{ stored: StoredJob | null; lastEvent: string }> {
+    const { topology } = this.#parts;
+    const key = `${topology.prefix(this.#shard)}:${this.#queue}:${this.#id}`;
+    const events = queueEvents(topology, this.#shard, this.#queue);
+    for (let left = LOOKS; ; left -= 1) {
+      const [starts, [last]] = await Promise.all([
+        topology.redis.hget(key, 'ats'),
+        topology.redis.xrevrange(events, '+', '-', 'COUNT', 1),
+      ]);
+      const stored = await this.#read();
+      const settled = stored === null || stored.json.attemptsStarted === Number(starts ?? 0);
+      if (settled || left <= 1) return { stored, lastEvent: last?.[0] ?? '0-0' };
+    }
   }
 
   #read(): Promise<StoredJob | null> {

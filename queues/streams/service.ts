@@ -29,7 +29,7 @@ export class JobStreams {
   ): Promise<AsyncIterable<JobStreamEvent> | null> {
     const after = lastEventId === undefined ? START : parsePosition(lastEventId);
     const { json } = await withRedis(() => this.#parts.reader.get(tenant, id));
-    if (after.endedAt !== null && after.endedAt === json.finishedOn) return null;
+    if (after.told?.what === 'end' && after.told.endedAt === json.finishedOn) return null;
     return new Follower(this.#parts, tenant, id, after).events(signal);
   }
 

@@ -28,6 +28,8 @@ export interface Watch {
   awaitEnd(): void;
   /** Resolves when there is something to look at, or the signal has aborted. @throws WaggleError shutting_down */
   news(): Promise<void>;
+  /** Forgets the states of events up to this one of the queue, also those that are yet to be heard. */
+  statesAfter(eventId: string): void;
   /** States the job went to by `until` (ms epoch), in order; they are told once. */
   takeStates(until: number): JobEvent[];
   close(): void;
@@ -110,6 +112,7 @@ class OpenWatch implements Watch {
   readonly #acts: WatchActs;
   readonly #timer: NodeJS.Timeout;
   #states: JobEvent[] = [];
+  #statesAfter = '0-0';
   #ended = false;
   #failure: { error: unknown } | undefined;
   #hasNews = false;
@@ -133,14 +136,21 @@ class OpenWatch implements Watch {
     if (this.#failure) throw this.#failure.error;
   }
 
+  statesAfter(eventId: string): void {
+    this.#statesAfter = eventId;
+    this.#states = this.#states.filter(({ id }) => isAfter(id, eventId));
+  }
+
   takeStates(until: number): JobEvent[] {
     const later = this.#states.findIndex(({ at }) => at > until);
     return this.#states.splice(0, later < 0 ? this.#states.length : later);
   }
 
   heard(event: JobEvent): void {
-    if (STATES.has(event.event)) this.#states.push(event);
-    else if (event.event !== 'written') return;
+    if (STATES.has(event.event)) {
+      if (!isAfter(event.id, this.#statesAfter)) return;
+      this.#states.push(event);
+    } else if (event.event !== 'written') return;
     this.wake();
   }
 
@@ -171,4 +181,11 @@ class OpenWatch implements Watch {
     this.#failure = { error };
     this.wake();
   }
+}
+
+/** Of two ids of a Redis stream. */
+function isAfter(id: string, other: string): boolean {
+  const [ms = 0, seq = 0] = id.split('-').map(Number);
+  const [otherMs = 0, otherSeq = 0] = other.split('-').map(Number);
+  return ms > otherMs || (ms === otherMs && seq > otherSeq);
 }

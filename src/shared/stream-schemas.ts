@@ -5,6 +5,10 @@ import { JobError, JobState, pageLimit } from './schemas.ts';
 
 const at = z.iso.datetime().meta({ description: 'When it happened.' });
 
+const eventId = z.string().meta({
+  description: 'No other event of the stream has it. Opaque, but for `Last-Event-ID`.',
+});
+
 const eventData = {
   state: z.strictObject({ state: JobState, at }),
   progress: z.strictObject({ progress: z.unknown(), at }),
@@ -17,7 +21,7 @@ const eventData = {
 function eventOf<K extends keyof typeof eventData>(
   event: K,
 ): z.ZodObject<{ id: z.ZodString; event: z.ZodLiteral<K>; data: (typeof eventData)[K] }, z.core.$strict> {
-  return z.strictObject({ id: z.string(), event: z.literal(event), data: eventData[event] });
+  return z.strictObject({ id: eventId, event: z.literal(event), data: eventData[event] });
 }
 
 export const JobStreamEvent = z
@@ -33,7 +37,11 @@ export const JobStreamEvent = z
     id: 'JobStreamEvent',
     description: 'Something that happened to a job. `result` or `error` is the last of a stream.',
     examples: [
-      { id: '1780000000000-0', event: 'chunk', data: { chunk: 'Hel', at: '2026-11-27T12:00:00.000Z' } },
+      {
+        id: '1780000000000-0~0.active.1',
+        event: 'chunk',
+        data: { chunk: 'Hel', at: '2026-11-27T12:00:00.000Z' },
+      },
     ],
   });
 export type JobStreamEvent = z.output<typeof JobStreamEvent>;
@@ -41,7 +49,7 @@ export type JobStreamEvent = z.output<typeof JobStreamEvent>;
 export const StreamQuery = z.strictObject({
   lastEventId: z
     .string()
-    .max(64)
+    .max(128)
     .optional()
     .meta({ description: 'As `Last-Event-ID`, for a first request that cannot set headers.' }),
 });

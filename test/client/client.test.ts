@@ -128,6 +128,7 @@ describe('a job that is followed', () => {
     );
     expect(shape(events.at(-1))).toEqual(['result', { say: said }]);
     expect(new Set(events.map((event) => JSON.stringify(shape(event)))).size).toBe(events.length);
+    expect(new Set(events.map((event) => event.id)).size).toBe(events.length);
     expect(sent.length).toBe(5);
     expect(sent.slice(1).every(({ headers }) => headers.get('last-event-id') !== null)).toBe(true);
     // After the end there is nothing more.
@@ -135,6 +136,29 @@ describe('a job that is followed', () => {
     expect((await allOf(client.jobs.logs(id, { limit: 2 }))).map(({ line }) => line)).toEqual(
       said.map((word) => `said ${word}`),
     );
+  });
+
+  test('is gone on with where it was left, with the start of the job that came meanwhile', async () => {
+    const { client } = watchedClient(api);
+    const { id } = await client.jobs.create({
+      task: 'echo',
+      payload: { say: said },
+      delayMs: 3_600_000,
+    });
+    let lastEventId: string | undefined;
+    for await (const event of client.jobs.stream(id)) {
+      lastEventId = event.id;
+      break;
+    }
+    await client.jobs.promote(id);
+    await client.jobs.waitFor(id);
+    const events = await allOf(client.jobs.stream(id, { lastEventId }));
+    expect(events.filter(({ event }) => event !== 'log').map(shape)).toEqual([
+      ['state', 'active'],
+      ...said.map((word) => ['chunk', word]),
+      ['state', 'completed'],
+      ['result', { say: said }],
+    ]);
   });
 
   test('is left by leaving the loop, and by the signal', async () => {

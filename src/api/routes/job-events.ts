@@ -15,8 +15,10 @@ export function jobEventRoutes({ engine }: RouteDeps): Route[] {
     summary: 'What happens to a job, as it happens',
     description:
       'Begins with the present state and what was written so far, ends with `result` or `error`. The id of any event says ' +
-      'where to go on, on any server. A stream that ends before that is to be asked for again. Server-sent events unless ' +
-      '`Accept` prefers `application/x-ndjson`; there an empty line says that the server is still there.',
+      'where to go on, on any server; ids grow, and nothing that was told is told again. Of states that came and went while ' +
+      'nobody read, only the last start of the job is told. A stream that ends before `result` or `error` is to be asked for ' +
+      'again. Server-sent events unless `Accept` prefers `application/x-ndjson`; there an empty line says that the server is ' +
+      'still there.',
     tag: 'jobs',
     access: 'jobs:read',
     params: { id: JobId },

@@ -28,7 +28,7 @@ import type { RawAnswer } from './support/raw.ts';
 import { startWorker } from './support/worker.ts';
 
 const SHARDS = 4;
-const ROUNDS = Number(process.env.FC_RUNS ?? 280);
+const ROUNDS = Number(process.env.FC_RUNS ?? 200);
 const AT_ONCE = 10;
 const ANSWER_MS = 30_000;
 /** What the second half of the requests may leave in memory: a cache that is not full yet, never a bit of each request. */

@@ -291,6 +291,13 @@ describe('Waggle with a tenant in each of four shards', () => {
       const keyed = { ...waiting, key: 'k', keyStrategy: 'cancel-running' };
       const holds = await enqueue(tenant, { ...keyed, payload: 'hold' });
       await running.opened;
+      // More than one script supersedes.
+      const queued = { task: 'work', ...waiting, key: 'k' };
+      await engine.jobs.enqueueBatch(
+        tenant,
+        Array.from({ length: 60 }, () => queued),
+        context,
+      );
       const second = await enqueue(tenant, keyed);
       const third = await enqueue(tenant, keyed);
       expect((await ended(tenant, second)).state).toBe('cancelled');

@@ -286,7 +286,8 @@ test('a pause outlives its worker, which is killed: the job starts elsewhere whe
   const engine = await openEngine({ redisUrl, shards: 1, logger: silent, tasks });
   const workers: WorkerProcess[] = [];
   const start = async (): Promise<WorkerProcess> => {
-    const worker = forkWorker({ REDIS_URL: redisUrl }, 'test/workers/fixtures/pausing-worker.ts');
+    const env = { REDIS_URL: redisUrl, WAGGLE_SHARDS: '1' };
+    const worker = forkWorker(env, 'test/workers/fixtures/pausing-worker.ts');
     workers.push(worker);
     await worker.logged('worker is running');
     return worker;

@@ -9,7 +9,7 @@ import { GateModel } from './gate-model.ts';
 import { HOUR_MS, handBack, postpone, retry, stall, vanish } from './job-moves.ts';
 import { brokenInvariants, fairStateOf, pairs, snapshot } from './keyspace.ts';
 
-const RUNS = Number(process.env.FC_RUNS ?? 20);
+const RUNS = Number(process.env.FC_RUNS ?? 12);
 const QUEUES = ['one', 'two'];
 const GROUPS = ['a', 'b:c', 'l\nf*', ''];
 const TASKS = ['echo', 'video', 'z:é"\\'];

@@ -31,7 +31,10 @@ export interface DashboardOptions {
   path: string;
 }
 
-/** Bull Board over every queue and shard, and pages of the tenants, for the admin: with a session after logging in, or with the bearer token. */
+/**
+ * Bull Board over every queue and shard, and pages of the tenants, for the admin: with a session after logging in, or with
+ * the bearer token.
+ */
 export function createDashboard({ engine, adminToken, authenticate, audit, path }: DashboardOptions): Router {
   const sessions = dashboardSessions(adminToken, path);
   const throttle = new FailureThrottle(LOGINS);

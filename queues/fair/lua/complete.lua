@@ -90,8 +90,8 @@ local function releaseKey(job, jobId, someWait)
   end
 end
 
--- Gives back what the jobs that end have held of limits; they are not to be stopped any more. Which jobs did is taken from the books for all at once; who may run
--- by that enters the ring in the order of the jobs, as if they had ended one by one.
+-- Gives back what the jobs that end have held of limits; they are not to be stopped any more. Which jobs did is taken from the
+-- books for all at once; who may run by that enters the ring in the order of the jobs, as if they had ended one by one.
 local function release(jobs)
   local withSlot, ofSlot = idsWith(SLOT, jobs)
   local withKey, ofKey = idsWith(FK, jobs)

@@ -4,9 +4,8 @@
   KEYS[1] <base>fair:superseded   KEYS[2] <base>fair:cancels   KEYS[3] <base>fair:ks
   ARGV[1] <base>   ARGV[2] at most so many of each
   Returns { jobs that never started, jobs that were asked to stop and whose grace is over, 1 when more of the first kind are
-  still to be taken off (supersede.lua) }. What has no worker any more,
-  having been handed back, needs no grace. Jobs that are gone are forgotten, also when another one has their id by now: it
-  has no mark.
+  still to be taken off (supersede.lua) }. What has no worker any more, having been handed back, needs no grace. Jobs that are
+  gone are forgotten, also when another one has their id by now: it has no mark.
 
   Cost: 4 calls, and one for each job found; one more for each of those asked to stop.
 ]]
